@@ -1,0 +1,1 @@
+"""Evidence: the durable record of every patch and every certificate."""

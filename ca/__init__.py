@@ -1,0 +1,1 @@
+"""The in-house certificate authority: attests the pod, decides its names, signs."""

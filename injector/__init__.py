@@ -1,0 +1,1 @@
+"""What runs inside an enrolled pod: key, CSR, certificate, nginx.conf, renewal."""

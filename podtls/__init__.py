@@ -1,0 +1,1 @@
+"""The operator's command, thin over the packages below it."""

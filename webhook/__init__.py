@@ -1,0 +1,1 @@
+"""The admission webhook: a Pod comes in, a JSON Patch goes out."""
