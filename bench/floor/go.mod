@@ -1,0 +1,3 @@
+module podtls.io/bench/floor
+
+go 1.21

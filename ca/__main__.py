@@ -1,0 +1,141 @@
+"""podtls-ca bootstrap | create | controller: real environment, clock and disk; errors become one line and a code."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NoReturn
+
+from audit.errors import AuditError
+from audit.log import EvidenceLog
+from ca import authority, bootstrap, creation
+from ca.errors import CAError, UnavailableError
+from ca.settings import Settings
+from injector import contract, network, nginx
+from injector.errors import InjectorError
+from injector.settings import FrontSettings, listen_addresses
+
+_LOOK_SECONDS: Final = 60  # how often --keep looks whether the serving certificate is due
+
+_EPILOG: Final = """\
+environment (all optional):
+  PODTLS_TRUST_DOMAIN   trust domain of all identities            (cluster.local)
+  PODTLS_ZONE           DNS zone of the cluster                   (cluster.local)
+  PODTLS_AUTHORITY      directory with tls.crt, tls.key, ca.crt   (/var/run/podtls-authority)
+  PODTLS_LOG            evidence log                              (/var/log/podtls/evidence.jsonl)
+  PODTLS_SERVING_NAMES  DNS names of the CA's door, with commas   (podtls-ca.podtls-system.svc and with the zone)
+  PODTLS_NAMESPACE      namespace of podtls itself                (podtls-system)
+  KUBECONFIG            controller: the cluster, when outside of it
+  PODTLS_RUN            where the front finds its generation      (/var/run/podtls)
+
+examples:
+  podtls-ca create ./authority
+  PODTLS_AUTHORITY=./authority/issuing podtls-ca bootstrap
+
+exit codes: 0; 64 wrong arguments or settings; 69 something is unavailable, try again"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and answer the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command == "create":
+            _create(parsed.directory, os.environ)
+        elif parsed.command == "controller":
+            # Late: it brings the kubernetes client, and a CA pod starts with `bootstrap`.
+            from ca import loop
+
+            loop.control(os.environ)
+        else:
+            _bootstrap(os.environ)
+        if parsed.command == "bootstrap" and parsed.keep:
+            _keep(os.environ)
+    except (CAError, AuditError, InjectorError) as error:
+        _say(f"{parsed.command}: {error}")
+        return _exit_code(error)
+    return 0
+
+
+def _create(directory: Path, environ: Mapping[str, str]) -> None:
+    settings = Settings.from_env(environ)
+    made = creation.create(settings.trust_domain, settings.zone, datetime.now(UTC))
+    creation.save(made, directory)
+    root, issuing = made.root.certificate, made.issuing.certificate
+    _say(f"create: {directory}: root until {root.not_valid_after_utc:%F}; keep {directory}/root.key offline")
+    _say(f"create: {directory}/issuing: issuing CA until {issuing.not_valid_after_utc:%F}")
+
+
+def _bootstrap(environ: Mapping[str, str]) -> None:
+    settings = Settings.from_env(environ)
+    front = FrontSettings.from_env(environ, "ca")
+    listen = listen_addresses(environ) or network.listen_addresses()
+    path = bootstrap.bootstrap(
+        settings,
+        authority.load(settings.authority),
+        EvidenceLog(settings.log),
+        nginx_conf=nginx.render_front(front, run=settings.run_directory, listen=listen),
+        now=datetime.now(UTC),
+    )
+    _say(f"bootstrap: {path}: {', '.join(settings.serving_names)}")
+
+
+def _keep(environ: Mapping[str, str]) -> NoReturn:
+    # As PID 1 of a container the default action of SIGTERM would be nothing.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        try:
+            settings = Settings.from_env(environ)
+            if bootstrap.is_due(settings, authority.load(settings.authority), datetime.now(UTC)):
+                _bootstrap(environ)
+        except (CAError, AuditError, InjectorError) as error:
+            # The generation before is served on; the next look tries again, and /readyz tells when it runs out.
+            _say(f"bootstrap: {error}")
+
+
+def _exit_code(error: CAError | AuditError | InjectorError) -> int:
+    if isinstance(error, InjectorError):
+        return error.exit_code
+    passing = isinstance(error, (UnavailableError, AuditError))
+    return contract.EXIT_UNAVAILABLE if passing else contract.EXIT_CONFIGURATION
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="podtls-ca",
+        description="The certificate authority of podtls: what runs before and beside its door.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="bootstrap | create | controller")
+    bootstrapping = commands.add_parser(
+        "bootstrap", help="sign the serving certificate of this CA pod and write the front's generation"
+    )
+    bootstrapping.add_argument(
+        "--keep", action="store_true", help="stay, and renew it when two thirds of its life are over"
+    )
+    creating = commands.add_parser("create", help="make a new root and an issuing CA under it")
+    creating.add_argument("directory", type=Path, metavar="DIR", help="gets root.crt, root.key and issuing/")
+    commands.add_parser(
+        "controller", help="keep authority, trust bundle and caBundle of a cluster (elected by a Lease)"
+    )
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's own code for wrong arguments is 2; ours is the one of the other programs."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(contract.EXIT_CONFIGURATION, f"{self.prog}: {message}; try {self.prog} --help\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"podtls-ca {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""The CA's door: routes and error handlers. The only Flask import in ca/. Decides nothing, signs nothing by itself."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import orjson
+from cryptography import x509
+from flask import Flask, Response
+from flask import request as http
+from werkzeug.exceptions import HTTPException
+
+from audit.errors import AuditError
+from audit.log import EvidenceLog
+from audit.record import Record
+from ca import authority as authorities
+from ca import bootstrap, csr, est, evidence, kube
+from ca.attest import Claim, Cluster, attest
+from ca.authority import Authority
+from ca.errors import CAError, RefusedError, UnauthenticatedError, UnavailableError
+from ca.issue import issue
+from ca.metrics import CONTENT_TYPE, Metrics
+from ca.names import names
+from ca.objects import Service
+from ca.settings import Settings
+from injector import contract
+
+Clock = Callable[[], datetime]
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_REASON_LENGTH: Final = 400
+_logger = logging.getLogger(__name__)
+
+
+class ServiceReader(Protocol):
+    """Reads all Services of a namespace. Raises UnavailableError."""
+
+    def services(self, namespace: str) -> list[Service]:
+        """Return them as they are now."""
+        ...
+
+
+class ClusterReader(Cluster, ServiceReader, Protocol):
+    """All that the door asks the API server."""
+
+
+class Log(Protocol):
+    """Where records become durable. Both raise AuditError."""
+
+    def append(self, record: Record) -> None:
+        """Return when the record is durable."""
+        ...
+
+    def check_writable(self) -> None:
+        """Return when the next append will probably succeed."""
+        ...
+
+
+def from_env() -> Flask:
+    """The WSGI factory for gunicorn. Raises ConfigurationError naming the variable or file that is missing or wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    settings = Settings.from_env(os.environ)
+    authority = authorities.load(settings.authority)
+    return create_app(settings, authority, kube.connect(os.environ), EvidenceLog(settings.log))
+
+
+def create_app(
+    settings: Settings,
+    authority: Authority,
+    cluster: ClusterReader,
+    log: Log,
+    clock: Clock = lambda: datetime.now(UTC),
+) -> Flask:
+    """The CA: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = contract.CA_BODY_LIMIT
+    metrics = Metrics(settings.metrics_directory)
+    door = Door(settings, authority, cluster, log, clock)
+    app.add_url_rule(contract.PATH_ENROLL, view_func=door.enroll, methods=["POST"])
+    app.add_url_rule(contract.PATH_CACERTS, view_func=door.cacerts)
+    app.add_url_rule(contract.PATH_NAMES, view_func=door.current_names)
+    app.add_url_rule("/healthz", view_func=door.healthz)
+    app.add_url_rule("/readyz", view_func=door.readyz)
+    app.add_url_rule("/metrics", "metrics", lambda: Response(metrics.exposition(), content_type=CONTENT_TYPE))
+    app.register_error_handler(CAError, door.fail)
+    app.register_error_handler(AuditError, door.fail)
+    app.register_error_handler(HTTPException, _fail_http)
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        metrics.requests.labels(http.endpoint or "none", response.status_code).inc()
+        return response
+
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The routes, with all that they need. One request changes nothing here: replicas and workers are alike."""
+
+    settings: Settings
+    authority: Authority
+    cluster: ClusterReader
+    log: Log
+    clock: Clock
+
+    def enroll(self) -> Response:
+        """A CSR comes in, a certificate goes out: for the pod that the token proves, with the names it has now."""
+        now = self.clock()
+        pod = attest(_claim(), self.cluster, self.settings.rules, now)
+        proven = csr.public_key(_certificate_request())
+        subject = names(pod, self.cluster.services(pod.identity.namespace), self.settings.zone)
+        leaf = issue(proven.key, subject, authority=self.authority, now=now, lifetime=pod.lifetime)
+        self.log.append(evidence.issued(self._occasion(now), pod, subject, leaf, ignored_names=proven.ignored_names))
+        return _respond(leaf, self.authority)
+
+    def current_names(self) -> Response:
+        """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
+        pod = attest(_claim(), self.cluster, self.settings.rules, self.clock())
+        subject = names(pod, self.cluster.services(pod.identity.namespace), self.settings.zone)
+        return Response(orjson.dumps({"dns": subject.dns, "uri": subject.uri}), mimetype="application/json")
+
+    def cacerts(self) -> Response:
+        """The trust bundle and what leads to it (RFC 7030 section 4.1). Public, as any CA's certificates are."""
+        est.require_pkcs7(http.headers.get("Accept", ""))
+        answer = est.certs_only((*self.authority.bundle, *self.authority.chain))
+        return Response(answer.body, headers=answer.headers)
+
+    def healthz(self) -> Response:
+        """The process answers."""
+        return Response("ok\n", content_type=_TEXT)
+
+    def readyz(self) -> Response:
+        """An enrollment could be answered: the authority and our serving certificate are valid, the log is writable."""
+        now = self.clock()
+        if now >= self.authority.certificate.not_valid_after_utc:
+            raise UnavailableError("the issuing CA has expired")
+        bootstrap.check(self.settings.run_directory, now)
+        self.log.check_writable()
+        return Response("ok\n", content_type=_TEXT)
+
+    def fail(self, error: CAError | AuditError) -> Response:
+        """The answer to an error that we expect; a refusal of an authenticated caller is recorded first."""
+        if isinstance(error, RefusedError) and http.path == contract.PATH_ENROLL:
+            try:
+                self.log.append(evidence.refused(self._occasion(self.clock()), error))
+            except AuditError as unrecorded:
+                return _fail(unrecorded)
+        return _fail(error)
+
+    def _occasion(self, now: datetime) -> evidence.Occasion:
+        return evidence.Occasion(now, self.settings.replica, _source())
+
+
+def _claim() -> Claim:
+    return Claim(http.headers.get("Authorization", ""), _source())
+
+
+def _source() -> str:
+    return http.headers.get(contract.HEADER_SOURCE, "")
+
+
+def _certificate_request() -> bytes:
+    return est.read_request(
+        http.headers.get("Content-Type", ""), http.headers.get("Accept", ""), http.get_data(cache=False)
+    )
+
+
+def _respond(leaf: x509.Certificate, authority: Authority) -> Response:
+    answer = est.enrolled(http.headers.get("Accept", ""), leaf, authority.chain)
+    _say(decision="issue", serial=f"{leaf.serial_number:x}", subject=leaf.subject.rfc4514_string())
+    return Response(answer.body, headers=answer.headers)
+
+
+def _fail(error: CAError | AuditError) -> Response:
+    reason = str(error)
+    caller = error.caller if isinstance(error, RefusedError) else None
+    _say(
+        decision="refuse",
+        status=error.http_status,
+        reason=reason[:_REASON_LENGTH],
+        namespace=caller.namespace if caller else "",
+        pod=caller.pod if caller else "",
+        uid=caller.pod_uid if caller else "",
+    )
+    # RFC 7030 section 3.2.3: a challenge has no content. Who is nobody is told nothing.
+    body = "" if isinstance(error, UnauthenticatedError) else f"podtls: {reason}\n"
+    headers = error.headers if isinstance(error, CAError) else UnavailableError.headers
+    return Response(body, error.http_status, headers, content_type=_TEXT)
+
+
+def _fail_http(error: HTTPException) -> Response:
+    allow = [(name, value) for name, value in error.get_headers() if name == "Allow"]
+    return Response(f"podtls: {error.description}\n", error.code, allow, content_type=_TEXT)
+
+
+def _say(**fields: object) -> None:
+    _logger.info(orjson.dumps({"source": _source(), "path": http.path, **fields}).decode())

@@ -1,0 +1,85 @@
+"""The serving certificate of a CA pod: signed by its own key, recorded like any other, asked of nobody.
+
+The pod's front (Nginx) serves the generation that is written here; its sidecar reloads when `current` moves on. So
+the CA needs no CA to start, and no pod of another replica.
+"""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from audit.record import Record
+from ca import evidence
+from ca.authority import Authority
+from ca.errors import UnavailableError
+from ca.issue import issue
+from ca.names import Names
+from ca.settings import Settings
+from injector import contract, generation
+
+_LIFETIME: Final = timedelta(seconds=contract.LIFETIME_SECONDS)
+
+
+class Log(Protocol):
+    """Where the record of the certificate becomes durable. Raises AuditError."""
+
+    def append(self, record: Record) -> None:
+        """Return when the record is durable."""
+        ...
+
+
+def bootstrap(settings: Settings, authority: Authority, log: Log, *, nginx_conf: str, now: datetime) -> Path:
+    """Sign a serving certificate for a new key and flip to a generation with it; answer the generation's directory.
+
+    Raises CAError, AuditError (then nothing is served) or injector's GenerationError.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = Names(settings.identity, settings.serving_names)
+    leaf = issue(key.public_key(), names, authority=authority, now=now, lifetime=_LIFETIME)
+    log.append(evidence.own(evidence.Occasion(now, settings.replica, source=""), names, leaf))
+    return generation.write(
+        settings.run_directory,
+        generation.Generation(
+            key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            certificate=_pem(leaf, *authority.chain),
+            bundle=_pem(*authority.bundle),
+            nginx=nginx_conf.encode(),
+        ),
+    )
+
+
+def is_due(settings: Settings, authority: Authority, now: datetime) -> bool:
+    """Whether a new serving certificate is needed: none there, two thirds of its life gone, or another issuing CA.
+
+    Raises UnavailableError for a generation that cannot be read.
+    """
+    served = _served(settings.run_directory)
+    if not served or authority.certificate not in served:
+        return True
+    start, end = served[0].not_valid_before_utc, served[0].not_valid_after_utc
+    return now >= start + (end - start) * 2 / 3
+
+
+def check(run_directory: Path, now: datetime) -> None:
+    """Return when the serving certificate is valid now, or when there is no front; raise UnavailableError otherwise."""
+    served = _served(run_directory)
+    if served and not served[0].not_valid_before_utc <= now < served[0].not_valid_after_utc:
+        raise UnavailableError(f"our serving certificate is valid until {served[0].not_valid_after_utc:%FT%TZ} only")
+
+
+def _served(run_directory: Path) -> list[x509.Certificate]:
+    path = run_directory / contract.CURRENT / contract.CERTIFICATE_FILE
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"our serving certificate {path} cannot be read: {error}") from error
+
+
+def _pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)

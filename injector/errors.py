@@ -1,0 +1,52 @@
+"""What can go wrong in a pod, each with the exit code that kubelet and the user see. Nothing is caught here."""
+
+from typing import ClassVar
+
+from injector.contract import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
+
+
+class InjectorError(Exception):
+    """The base: one clear line, the exit code of the process, and the HTTP status for a caller that serves one."""
+
+    exit_code: ClassVar[int] = EXIT_UNAVAILABLE
+    http_status: ClassVar[int] = 503
+
+
+class SettingsError(InjectorError):
+    """The environment, or a file that it names, cannot be used. The line names variable, value and what is allowed."""
+
+    exit_code = EXIT_CONFIGURATION
+    http_status = 500
+
+
+class UnavailableError(InjectorError):
+    """The CA did not answer in a usable way; trying again may help.
+
+    `retry_after` is the CA's own wish in seconds (RFC 9110 section 10.2.3), None where it said nothing.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RefusedError(InjectorError):
+    """The CA refused us, or we refuse what it sent; trying again with the same facts cannot help."""
+
+    exit_code = EXIT_REFUSED
+    http_status = 403
+
+
+class TokenRefusedError(RefusedError):
+    """HTTP 401. A token made this second may be unknown to one of several API servers, so it is worth a second try."""
+
+
+class GenerationError(InjectorError):
+    """The run directory cannot be written or read (full, read-only, half a generation). The old generation stands."""
+
+
+class NginxError(InjectorError):
+    """Nginx is missing, lacks the stream module, or refuses the new configuration. The old generation stands."""
+
+    exit_code = EXIT_CONFIGURATION
+    http_status = 500

@@ -1,0 +1,129 @@
+#!/bin/sh
+# podtls-sidecar run | ready: PID 1 of the podtls-nginx container.
+#
+# run (default): start Nginx on the current generation, renew when due, reload on a new generation, stop gracefully.
+# ready:         exit 0 when Nginx listens (the startupProbe).
+#
+# Python runs only to look and to renew; between the looks there is this shell and Nginx.
+# `podtls-injector renew LOOKS FAILURES` prints the seconds until its next look; 0: renewed, 10: nothing to do, else: failed.
+
+set -u
+PATH=/opt/podtls/bin:$PATH
+export PATH
+run=${PODTLS_RUN:-/var/run/podtls}
+pid_file=$run/nginx.pid
+
+say() {
+    echo "podtls sidecar: $*" >&2
+}
+
+run_nginx() {
+    # `daemon off` is given by the first start only, so `nginx -t` and `nginx -s` never see it twice.
+    nginx -p "$run" -e stderr -c "$run/current/nginx.conf" "$@"
+}
+
+# The master writes its pid after all sockets are bound; `nginx -t` leaves the file empty.
+ready() {
+    [ -s "$pid_file" ] && read -r pid <"$pid_file" && kill -0 "$pid" 2>/dev/null
+}
+
+main() {
+    if [ "$(id -u)" -eq 0 ]; then
+        say "refuses to run as root: set securityContext.runAsUser"
+        exit 64
+    fi
+    if [ ! -e "$run/current/nginx.conf" ]; then
+        say "no generation in $run: podtls-init has not run"
+        exit 69
+    fi
+    rm -f "$pid_file"
+    loaded=$(readlink "$run/current")
+    run_nginx -g 'daemon off;' &
+    nginx=$!
+    renewals &
+    renewals=$!
+    stopping=
+    trap stop TERM INT QUIT
+    wait_for "$nginx"
+    kill -TERM "$renewals" 2>/dev/null
+    if [ -z "$stopping" ]; then
+        say "nginx ended by itself with status $status"
+        [ "$status" -ne 0 ] || status=1
+    fi
+    exit "$status"
+}
+
+# The first signal lets open connections end (worker_shutdown_timeout is the limit), a second one cuts them.
+stop() {
+    if [ -z "$stopping" ]; then
+        stopping=yes
+        kill -TERM "$renewals" 2>/dev/null
+        kill -QUIT "$nginx" 2>/dev/null
+    else
+        kill -TERM "$nginx" 2>/dev/null
+    fi
+}
+
+# A trapped signal interrupts `wait`; then the child is still there and we wait again.
+wait_for() {
+    while :; do
+        wait "$1"
+        status=$?
+        kill -0 "$1" 2>/dev/null || return
+    done
+}
+
+# A shell of its own, so that the other one hears of Nginx's end at once.
+renewals() {
+    child=
+    trap 'kill -TERM $child 2>/dev/null; exit 0' TERM
+    trap '' INT QUIT
+    looks=0 failures=0 status=0
+    while :; do
+        run_child podtls-injector renew "$looks" "$failures" >"$run/next-look"
+        case $status in
+            0 | 10) failures=0 ;;
+            *) failures=$((failures + 1)) ;;
+        esac
+        looks=$((looks + 1))
+        reload_if_new
+        read -r seconds <"$run/next-look"
+        case $seconds in
+            '' | *[!0-9]*) seconds=60 ;;
+        esac
+        run_child sleep "$seconds"
+    done
+}
+
+# In the background, since the shell acts on a signal only between commands or in `wait`.
+run_child() {
+    "$@" &
+    child=$!
+    wait "$child"
+    status=$?
+    child=
+}
+
+# Whoever wrote the new generation: `renew`, or in a CA pod `podtls-ca bootstrap`.
+reload_if_new() {
+    current=$(readlink "$run/current")
+    if [ "$current" = "$loaded" ]; then
+        return
+    fi
+    if run_nginx -t -q; then
+        kill -HUP "$nginx"
+        loaded=$current
+        say "serves $current"
+    else
+        say "nginx refuses $current, goes on with $loaded"
+    fi
+}
+
+case ${1:-run} in
+    run) main ;;
+    ready) ready ;;
+    *)
+        say "usage: podtls-sidecar [run | ready]"
+        exit 64
+        ;;
+esac

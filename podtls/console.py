@@ -1,0 +1,65 @@
+"""How the command writes to a terminal or a pipe: columns, colours, untrusted text. Knows no records and no pods."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# Wider than any line: what goes into a pipe is neither cut nor folded.
+_PIPE_WIDTH: Final = 1_000_000
+# JSON itself escapes what is below 0x20. These are C1 controls, and those that turn the direction of text.
+_INVISIBLE: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console that colours only for a terminal and honours NO_COLOR, and folds only for a terminal."""
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def printable(text: str) -> str:
+    """The text with all control and other invisible characters escaped: records hold what strangers sent."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def printable_json(text: str) -> str:
+    """JSON with the same values, in which no invisible character is left that a terminal would obey."""
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def note(text: str) -> None:
+    """One line on stderr for the person, never for the pipe."""
+    click.echo(f"podtls: {printable(text)}", err=True)
+
+
+class Columns:
+    """Rows printed batch by batch, aligned to the widest cells so far, as `kubectl get --watch` does."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._widths = [len(name) for name in names]
+        self._console = console()
+        self._started = False
+
+    def print(self, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Print rows of a style ("" for none) and cells; the first call prints the names above them."""
+        cells = [[printable(cell) for cell in row] for _, row in rows]
+        for row in cells:
+            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)]
+        fits = sum(self._widths) + 2 * len(self._widths) <= self._console.width
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=not self._started)
+        for name, width in zip(self._names, self._widths, strict=True):
+            table.add_column(name, min_width=width if fits else None, overflow="fold")
+        for (style, _), row in zip(rows, cells, strict=True):
+            table.add_row(*(Text(cell) for cell in row), style=style)
+        self._started = True
+        with self._console.capture() as capture:
+            self._console.print(table)
+        # A pipe gets no blanks at the ends of lines.
+        click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))

@@ -1,0 +1,83 @@
+"""`podtls demo`: options in, exit code out. Outside of a sandbox it enters one; the story is told inside."""
+
+import contextlib
+import signal
+from pathlib import Path
+from typing import Final
+
+import click
+
+from injector.contract import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
+from podtls.demo import sandbox
+from podtls.demo.errors import DemoError, ManifestError, SandboxError
+from podtls.demo.keep import say_what_to_try
+from podtls.demo.kubelet import NOT_PROVEN
+from podtls.demo.manifests import SHOP, load_workloads
+from podtls.demo.show import Show
+from podtls.demo.stage import running_stage
+from podtls.demo.story import Story
+
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_FAILED: Final = 1
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  podtls demo                      the shop of manifests/examples, with all proofs
+  podtls demo --keep               the same, left running, with commands to try
+  podtls demo -f yours.yaml        your Deployments, StatefulSets, Pods and Services
+  podtls demo | tee demo.txt       plain text
+"""
+)
+@click.option(
+    "-f",
+    "--filename",
+    type=click.Path(path_type=Path),
+    help="Your manifests instead of the shop. Containers need a `command`: no image is pulled.",
+)
+@click.option("--keep", is_flag=True, help="Leave everything running, with commands to try, until Ctrl-C.")
+def demo(filename: Path | None, *, keep: bool) -> int:
+    """Show enrollment end to end on this machine, without a cluster, and prove it by trying.
+
+    The real webhook, CA, injector and Nginx run in namespaces of this machine; API server and kubelet are stand-ins.
+    Nothing is installed, nothing is left behind. Exit code 0: every proof held; 1: one did not; 64: a bad file;
+    69: this machine allows no namespaces (it says what to type).
+    """
+    manifest = (filename or SHOP).absolute()
+    try:
+        load_workloads(manifest)
+        if not sandbox.is_inside():
+            sandbox.enter(["-P", "-m", "podtls", "demo", "-f", str(manifest), *(["--keep"] if keep else [])])
+        return _tell(manifest, keep=keep)
+    except SandboxError as error:
+        return _say(error, EXIT_UNAVAILABLE)
+    except ManifestError as error:
+        return _say(error, EXIT_CONFIGURATION)
+    except DemoError as error:
+        return _say(error, _FAILED)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _tell(manifest: Path, *, keep: bool) -> int:
+    # A shell without job control starts what is in the background with SIGINT ignored; ours is the way to end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    show = Show()
+    with running_stage() as stage:
+        story = Story(stage, show)
+        actors = story.tell(manifest)
+        show.step(f"{story.proven} proofs held, {len(story.failed)} failed")
+        for claim in story.failed:
+            show.line(f"FAILED: {claim}", "bold red")
+        show.line(NOT_PROVEN, "dim")
+        if keep:
+            say_what_to_try(show, actors)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+    return _FAILED if story.failed else 0
+
+
+def _say(error: DemoError, code: int) -> int:
+    click.echo(f"podtls demo: {error}", err=True)
+    return code

@@ -1,0 +1,30 @@
+"""What the operator's command raises, and the exit code it ends with. Nothing else lives here."""
+
+from typing import ClassVar
+
+from injector.contract import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
+
+
+class CommandError(Exception):
+    """Base: one line that names what is wrong, what was given and what is allowed; printed by `main`."""
+
+    http_status: ClassVar[int] = 400
+    exit_code: ClassVar[int] = EXIT_CONFIGURATION
+
+
+class InputError(CommandError):
+    """An option, a file or a document is not what it should be."""
+
+
+class MissingPartError(CommandError):
+    """A part of podtls is not installed here (images leave some out)."""
+
+    http_status = 503
+    exit_code = EXIT_UNAVAILABLE
+
+
+class RefusedError(CommandError):
+    """At least one pod may not be injected; nothing was written."""
+
+    http_status = 403
+    exit_code = EXIT_REFUSED

@@ -1,0 +1,3 @@
+module podtls/tests/cluster/pause
+
+go 1.26.0

@@ -1,0 +1,106 @@
+"""Starting programs of a run, waiting until they are ready, and ending them and nothing else."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.errors import NotReadyError
+from tests.cluster.journal import MARK, Run, note, start_time
+
+PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A program that a run started; pid and start time together name it for good."""
+
+    name: str
+    pid: int
+    started: int | None
+    log: Path
+
+
+def start(run: Run, name: str, argv: Sequence[str]) -> Process:
+    """Start a program in a session of its own, its output in the run's log folder; noted before and after."""
+    log = run.logs / f"{name}.log"
+    note(run, starting=name, argv=list(argv))
+    pid = os.posix_spawnp(
+        argv[0],
+        list(argv),
+        {**os.environ, "PATH": PATH, MARK: run.id},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    process = Process(name, pid, start_time(pid), log)
+    note(run, process=name, pid=pid, started=process.started)
+    return process
+
+
+def is_running(process: Process) -> bool:
+    """Whether this very process still runs; a child of ours that ended is reaped."""
+    _reap(process.pid)
+    return process.started is not None and start_time(process.pid) == process.started
+
+
+def wait_until(what: str, check: Callable[[], bool], *, watched: Sequence[Process] = (), seconds: float = 60) -> None:
+    """Return as soon as the check holds. NotReadyError when a watched program ends or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        for process in watched:
+            if not is_running(process):
+                raise NotReadyError(f"{process.name} ended before {what}; its last lines:\n{_tail(process.log)}")
+        if time.monotonic() > deadline:
+            logs = "".join(f"\n--- {process.name}\n{_tail(process.log)}" for process in watched)
+            raise NotReadyError(f"{what}: not so after {seconds:.0f} s{logs}")
+        time.sleep(POLL_SECONDS)
+
+
+def kill(run: Run, pid: int) -> None:
+    """End one process at once, if it is the run's; a pid that another process got meanwhile is left alone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _mark(pid) == run.id:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def pids(run: Run) -> list[int]:
+    """Every process that carries the run's mark; one that ended and waits for its parent does not count."""
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in numbers if _mark(pid) == run.id and not _reap(pid)]
+
+
+def _mark(pid: int) -> str | None:
+    # Other users' processes, and those that have just ended, cannot be read: neither is ours.
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes()
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        return None
+    prefix = f"{MARK}=".encode()
+    marks = [variable for variable in variables.split(b"\0") if variable.startswith(prefix)]
+    return marks[0][len(prefix) :].decode() if marks else None
+
+
+def _reap(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

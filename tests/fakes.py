@@ -1,0 +1,169 @@
+"""Behaving stand-ins behind our small Protocols, shared by all tests. No mocks: each keeps state as the real part."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from audit.errors import AuditError
+from audit.record import AdmissionRecord, encode
+from ca.controller import Secret
+from ca.errors import CAError
+from ca.objects import Pod, Service, TokenReview
+from podtls.demo.errors import NotFoundError
+
+
+@dataclass
+class FakeClock:
+    """A clock (injector.retry.Clock) that moves only when somebody sleeps, and a die that always falls alike."""
+
+    time: float = 1000.0
+    luck: float = 0.5
+    slept: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+    def chance(self) -> float:
+        return self.luck
+
+
+@dataclass
+class FakeEvidenceLog:
+    """An evidence log (webhook.evidence.Log) that keeps what a disk would; with `error` it is full."""
+
+    records: list[AdmissionRecord] = field(default_factory=list)
+    error: AuditError | None = None
+
+    def append(self, record: AdmissionRecord) -> None:
+        self.check_writable()
+        # What cannot be encoded cannot be written.
+        encode(record)
+        self.records.append(record)
+
+    def check_writable(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
+class FakeClusterState:
+    """The API server as the demo's node sees it (podtls.demo.state.ClusterState): objects in memory, made-up tokens."""
+
+    pod_objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    service_objects: list[dict[str, Any]] = field(default_factory=list)
+    config_maps: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    tokens: int = 0
+
+    def add_pod(self, pod: dict[str, Any]) -> None:
+        self.pod_objects[pod["metadata"]["namespace"], pod["metadata"]["name"]] = pod
+
+    def pods(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(list(self.pod_objects.values()))
+
+    def services(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(self.service_objects)
+
+    def config_map(self, namespace: str, name: str) -> dict[str, Any]:
+        return self._find(self.config_maps, "configmaps", namespace, name)
+
+    def secret(self, namespace: str, name: str) -> dict[str, Any]:
+        return self._find(self.secrets, "secrets", namespace, name)
+
+    def update_pod_status(self, namespace: str, name: str, status: dict[str, Any]) -> None:
+        self._find(self.pod_objects, "pods", namespace, name)
+        self.pod_objects[namespace, name]["status"] = copy.deepcopy(status)
+
+    def create_token(self, pod: dict[str, Any], audience: str, seconds: int) -> str:
+        self.tokens += 1
+        return f"{pod['metadata']['name']}|{audience}|{seconds}|{self.tokens}"
+
+    @staticmethod
+    def _find(objects: dict[tuple[str, str], dict[str, Any]], kind: str, namespace: str, name: str) -> dict[str, Any]:
+        try:
+            return copy.deepcopy(objects[namespace, name])
+        except KeyError as error:
+            raise NotFoundError(f'{kind} "{name}" not found') from error
+
+
+@dataclass
+class FakeCluster:
+    """An API server as the CA sees it (ca.app.ClusterReader): keeps objects as raw JSON, answers as the real one.
+
+    A token that it has vouched for stays good when its pod goes, as in the real one's cache of ten seconds. `down`
+    says how it fails; `asked` are the questions that came.
+    """
+
+    pods: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    service_objects: list[dict[str, Any]] = field(default_factory=list)
+    tokens: dict[str, tuple[list[str], dict[str, Any]]] = field(default_factory=dict)
+    ignores_audiences: bool = False
+    down: CAError | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def issue_token(self, user: dict[str, Any], *audiences: str) -> str:
+        """A token of this user, as TokenRequest makes it."""
+        token = f"token-{len(self.tokens)}.of.{user['username'].replace(':', '_')}"
+        self.tokens[token] = (list(audiences), user)
+        return token
+
+    def review(self, unverified_token: str, audience: str) -> TokenReview:
+        self._ask("review")
+        audiences, user = self.tokens.get(unverified_token, ([], None))
+        status: dict[str, Any] = {"user": {}}
+        if user is not None and self.ignores_audiences:
+            status = {"authenticated": True, "user": user}
+        elif user is not None and audience in audiences:
+            status = {"authenticated": True, "user": user, "audiences": [audience]}
+        return msgspec.convert({"kind": "TokenReview", "status": status}, TokenReview)
+
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        self._ask("pod")
+        found = self.pods.get((namespace, name))
+        return None if found is None else msgspec.convert(found, Pod)
+
+    def services(self, namespace: str) -> list[Service]:
+        self._ask("services")
+        found = [service for service in self.service_objects if service["metadata"]["namespace"] == namespace]
+        return msgspec.convert(found, list[Service])
+
+    def _ask(self, question: str) -> None:
+        self.asked.append(question)
+        if self.down is not None:
+            raise self.down
+
+
+@dataclass
+class FakeControlPlane:
+    """A cluster (ca.controller.ControlPlane) that creates once and replaces only the version that was read."""
+
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    bundle: bytes = b""
+    ca_bundle: bytes = b""
+    writes: list[str] = field(default_factory=list)
+
+    def secret(self, name: str) -> Secret | None:
+        return self.secrets.get(name)
+
+    def create_secret(self, name: str, data: Mapping[str, bytes]) -> None:
+        if name not in self.secrets:
+            self.writes.append(f"create {name}")
+            self.secrets[name] = Secret(dict(data), "1")
+
+    def replace_secret(self, name: str, data: Mapping[str, bytes], *, version: str) -> None:
+        if self.secrets[name].version == version:
+            self.writes.append(f"replace {name}")
+            self.secrets[name] = Secret(dict(data), str(int(version) + 1))
+
+    def publish_bundle(self, bundle: bytes) -> None:
+        self.bundle = bundle
+
+    def publish_ca_bundle(self, bundle: bytes) -> None:
+        self.ca_bundle = bundle

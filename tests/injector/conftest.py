@@ -1,0 +1,106 @@
+"""Fixtures of the injector's tests: authorities, an EST server, the environment of a pod, both Nginx builds.
+
+Nginx never runs as root: when the tests do, it runs as uid 64321 in a folder under /tmp that belongs to it (pytest's
+own folders are closed to others).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from injector import contract
+from tests.injector.authority import Authority, Leaf
+from tests.injector.est_server import EstServer, serve
+from tests.injector.processes import UNPRIVILEGED, Nginx, builds
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """The CA of the pods."""
+    return Authority.create()
+
+
+@pytest.fixture(scope="session")
+def foreign() -> Authority:
+    """A CA that nobody here trusts."""
+    return Authority.create("foreign root")
+
+
+@pytest.fixture(scope="session")
+def door_authority() -> Authority:
+    """Who vouches for `localhost`, which the constraints of the pods' CA exclude."""
+    return Authority.create("door root", constrained=False)
+
+
+@pytest.fixture(scope="session")
+def door(door_authority: Authority) -> Leaf:
+    """The EST server's own certificate."""
+    return door_authority.leaf(dns=("localhost",))
+
+
+@pytest.fixture
+def workshop() -> Iterator[Path]:
+    """A folder that the unprivileged user can reach and owns."""
+    path = Path(tempfile.mkdtemp(prefix="podtls-test-"))
+    path.chmod(0o755)
+    if UNPRIVILEGED:
+        os.chown(path, contract.RUN_AS_USER, contract.RUN_AS_USER)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def est(authority: Authority, door: Leaf, tmp_path: Path) -> Iterator[EstServer]:
+    with serve(authority, door, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def environ(est: EstServer, authority: Authority, door_authority: Authority, workshop: Path) -> dict[str, str]:
+    """The environment of an injected pod's containers."""
+    token = workshop / "token"
+    token.write_text("header.payload.signature\n")
+    run = workshop / "run"
+    run.mkdir()
+    resolv_conf = workshop / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\n")
+    if UNPRIVILEGED:
+        os.chown(run, contract.RUN_AS_USER, contract.RUN_AS_USER)
+    return {
+        contract.ENV_CA_URL: est.url,
+        contract.ENV_TRUST_BUNDLE: (authority.bundle + door_authority.bundle).decode(),
+        contract.ENV_TRUST_DOMAIN: "cluster.local",
+        contract.ENV_NAMESPACE: "shop",
+        contract.ENV_SERVICE_ACCOUNT: "checkout",
+        contract.ENV_MODE: "mtls",
+        contract.ENV_PORTS: "",
+        contract.ENV_UPSTREAMS: "",
+        contract.ENV_BUDGET: "5",
+        "PODTLS_RUN": str(run),
+        "PODTLS_TOKEN_FILE": str(token),
+        "PODTLS_TERMINATION_MESSAGE": str(workshop / "termination"),
+        "PODTLS_RESOLV_CONF": str(resolv_conf),
+        "PODTLS_LISTEN": "127.0.0.1",
+    }
+
+
+@pytest.fixture(params=["system", "static"])
+def nginx(request: pytest.FixtureRequest) -> Nginx:
+    """Each build of Nginx that is there; one that is not is skipped aloud."""
+    found = builds().get(request.param)
+    if found is None:
+        pytest.skip(f"no {request.param} nginx with a stream module on this machine")
+    return found
+
+
+@pytest.fixture
+def any_nginx() -> Nginx:
+    """The system's Nginx, else the static one."""
+    found = list(builds().values())
+    if not found:
+        pytest.skip("no nginx with a stream module on this machine")
+    return found[0]

@@ -1,0 +1,69 @@
+"""The goldens of nginx.conf: `python -m tests.injector.goldens` writes them anew; review the diff like code."""
+
+from pathlib import Path
+from typing import Final
+
+from injector.contract import ENV_FRONT_CLIENT_CA, RUN_DIRECTORY
+from injector.endpoints import parse_inbound, parse_upstreams
+from injector.nginx import Config, render, render_front
+from injector.settings import FrontSettings
+
+DIRECTORY: Final = Path(__file__).parents[1] / "golden" / "nginx"
+_RUN: Final = Path(RUN_DIRECTORY)
+
+
+def cases() -> dict[str, str]:
+    """Name -> nginx.conf as we render it now."""
+    client_ca = {ENV_FRONT_CLIENT_CA: "/etc/podtls/client-ca.crt"}
+    return {
+        "mtls-two-ports": _render(ports="8443=8080,8444=9090", listen=("0.0.0.0", "[::]")),
+        "tls-one-port": _render(mode="tls", ports="8443=8080"),
+        "upstreams-and-a-module": _render(
+            ports="8443=8080",
+            upstreams="127.0.1.1:80=payments.shop.svc.cluster.local:443,127.0.1.2:5432=db-0.db.bank.svc.cluster.local:8443",
+            stream_module=Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
+        ),
+        "no-ports": _render(trust_domain="prod.example-1.org"),
+        "front-webhook": _front("webhook", client_ca),
+        "front-ca": _front("ca", {}),
+    }
+
+
+def write() -> None:
+    """Write all goldens, remove those of cases that are gone."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    for old in DIRECTORY.glob("*.conf"):
+        old.unlink()
+    for name, text in cases().items():
+        (DIRECTORY / f"{name}.conf").write_text(text)
+
+
+def _render(
+    *,
+    ports: str = "",
+    upstreams: str = "",
+    mode: str = "mtls",
+    trust_domain: str = "cluster.local",
+    listen: tuple[str, ...] = ("0.0.0.0",),
+    stream_module: Path | None = None,
+) -> str:
+    return render(
+        Config(
+            run=_RUN,
+            listen=listen,
+            mode=mode,
+            trust_domain=trust_domain,
+            ports=parse_inbound(ports),
+            upstreams=parse_upstreams(upstreams),
+            resolvers=("10.96.0.10", "[fd00::a]"),
+            stream_module=stream_module,
+        )
+    )
+
+
+def _front(kind: str, environ: dict[str, str]) -> str:
+    return render_front(FrontSettings.from_env(environ, kind), run=_RUN, listen=("0.0.0.0", "[::]"))
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,126 @@
+"""The webhook as it runs: real gunicorn on a unix socket, and a client that speaks HTTP to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
+from types import TracebackType
+from typing import Any, Self
+
+from tests.webhook.bundles import bundle_pem
+from tests.webhook.world import SETTINGS, body, pod
+
+DEADLINE_SECONDS = 60
+
+
+class UnixConnection(HTTPConnection):
+    """An HTTP connection to a unix socket; a context that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=20)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket(AF_UNIX, SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self, method: str, path: str, sent: bytes | None = None) -> tuple[HTTPResponse, bytes]:
+        """One request and its whole answer; raises OSError or HTTPException where there is none."""
+        self.request(method, path, sent, {"Content-Type": "application/json"})
+        response = self.getresponse()
+        return response, response.read()
+
+    def admit(self) -> str:
+        """Sends a review and returns the id of its record."""
+        response, answer = self.ask("POST", "/mutate/mtls/port", body(pod()))
+        assert response.status == 200, answer
+        record = json.loads(answer)["response"]["auditAnnotations"]["record"]
+        assert isinstance(record, str)
+        return record
+
+
+class Webhook:
+    """A running gunicorn, its socket and its evidence log."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = directory / "gunicorn.sock"
+        self.log = directory / "evidence.jsonl"
+        bundle = directory / "ca.crt"
+        bundle.write_bytes(bundle_pem())
+        environment = {
+            **os.environ,
+            "HOME": str(directory),
+            "PODTLS_INIT_IMAGE": SETTINGS.image,
+            "PODTLS_TRUST_BUNDLE_FILE": str(bundle),
+            "PODTLS_LOG": str(self.log),
+            "PODTLS_SOCKET": str(self.socket),
+            "PODTLS_REPLICA": "podtls-webhook-0",
+            "PODTLS_WORKERS": "2",
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook.gunicorn_conf", "webhook.app:from_env()"]
+        self.output = directory / "output"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def connection(self) -> UnixConnection:
+        """A new connection."""
+        return UnixConnection(self.socket)
+
+    def workers(self) -> set[int]:
+        """The process ids of the workers."""
+        pid = self.process.pid
+        return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()}
+
+    def wait_until_ready(self) -> None:
+        """Polls /readyz until the webhook says yes."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._is_ready():
+            assert self.process.poll() is None, self.output.read_text("utf-8")
+            assert time.monotonic() < deadline, self.output.read_text("utf-8")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            with self.connection() as connection:
+                return connection.ask("GET", "/readyz")[0].status == 200
+        except (OSError, HTTPException):
+            return False
+
+    def records(self) -> list[dict[str, Any]]:
+        """What stands in the evidence log."""
+        return [json.loads(line) for line in self.log.read_bytes().splitlines()] if self.log.exists() else []
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_SECONDS)
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[Webhook]:
+    """A webhook that is ready, and gone afterwards."""
+    webhook = Webhook(directory)
+    try:
+        webhook.wait_until_ready()
+        yield webhook
+    finally:
+        if webhook.process.poll() is None:
+            webhook.terminate()

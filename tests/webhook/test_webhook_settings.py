@@ -1,0 +1,141 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.webhook.bundles import bundle_pem, key_pem
+from tests.webhook.world import SETTINGS
+from webhook.bundle import CurrentPodSettings, parse_bundle
+from webhook.errors import SettingsError, TrustBundleError
+from webhook.settings import PodSettings, ServerSettings, Settings
+
+IMAGE = {"PODTLS_INIT_IMAGE": "registry.example.com/podtls/init:0.1.0@sha256:abc"}
+
+
+def test_image_alone_is_enough() -> None:
+    settings = Settings.from_env(IMAGE)
+
+    assert settings.pods == PodSettings(image=IMAGE["PODTLS_INIT_IMAGE"], trust_bundle="")
+    assert settings.pods.ca_host == "podtls-ca.podtls-system.svc"
+    assert settings.pods.run_as_user == 64321
+    assert settings.trust_bundle_file == Path("/var/run/podtls-bundle/ca.crt")
+    assert settings.log == Path("/var/log/podtls/evidence.jsonl")
+    assert settings.replica
+
+
+def test_everything_can_be_set() -> None:
+    environment = {
+        **IMAGE,
+        "PODTLS_CA_URL": "https://ca.example.com:8443/est",
+        "PODTLS_TRUST_BUNDLE_FILE": "/bundle",
+        "PODTLS_TRUST_DOMAIN": "example.org",
+        "PODTLS_ZONE": "k8s.local",
+        "PODTLS_LOG": "/log",
+        "PODTLS_REPLICA": "webhook-1",
+        "PODTLS_RUN_AS_USER": "none",
+        "PODTLS_ACCEPT_IMAGE_REWRITE": "true",
+    }
+
+    settings = Settings.from_env(environment)
+
+    pods = PodSettings(
+        image=IMAGE["PODTLS_INIT_IMAGE"],
+        trust_bundle="",
+        ca_url="https://ca.example.com:8443/est",
+        trust_domain="example.org",
+        zone="k8s.local",
+        run_as_user=None,
+        accept_image_rewrite=True,
+    )
+    assert settings == Settings(pods, Path("/bundle"), Path("/log"), "webhook-1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        pytest.param("PODTLS_INIT_IMAGE", "", id="no-image"),
+        pytest.param("PODTLS_INIT_IMAGE", "a b", id="image-with-space"),
+        pytest.param("PODTLS_CA_URL", "http://ca", id="plain-http"),
+        pytest.param("PODTLS_CA_URL", "https://ca/$(X)", id="url-that-kubelet-would-expand"),
+        pytest.param("PODTLS_CA_URL", "https://ca\n", id="url-with-newline"),
+        pytest.param("PODTLS_TRUST_DOMAIN", "a/b", id="trust-domain"),
+        pytest.param("PODTLS_ZONE", "cluster.local;", id="zone"),
+        pytest.param("PODTLS_RUN_AS_USER", "0", id="root"),
+        pytest.param("PODTLS_RUN_AS_USER", "2147483648", id="large-uid"),
+        pytest.param("PODTLS_RUN_AS_USER", "nobody", id="user-name"),
+        pytest.param("PODTLS_RUN_AS_USER", "٦", id="foreign-digit"),
+        pytest.param("PODTLS_ACCEPT_IMAGE_REWRITE", "yes", id="boolean"),
+    ],
+)
+def test_wrong_setting_is_an_error_naming_the_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}: got "):
+        Settings.from_env({**IMAGE, variable: value})
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        pytest.param({}, ServerSettings(Path("/var/run/podtls-app/gunicorn.sock"), 2, 8), id="defaults"),
+        pytest.param(
+            {"PODTLS_SOCKET": "/s", "PODTLS_WORKERS": "4", "PODTLS_THREADS": "16"},
+            ServerSettings(Path("/s"), 4, 16),
+            id="all",
+        ),
+    ],
+)
+def test_server_settings_are_read(environment: Mapping[str, str], expected: ServerSettings) -> None:
+    assert ServerSettings.from_env(environment) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "100", "many", ""])
+def test_wrong_number_of_workers_is_an_error_naming_the_variable(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^PODTLS_WORKERS: got "):
+        ServerSettings.from_env({"PODTLS_WORKERS": value})
+
+
+def test_bundle_is_its_certificates_and_nothing_else() -> None:
+    pem = b"# our roots\n" + bundle_pem("one") + key_pem() + bundle_pem("two")
+
+    bundle = parse_bundle(pem)
+
+    assert bundle.count("BEGIN CERTIFICATE") == 2
+    assert "PRIVATE" not in bundle
+    assert "our roots" not in bundle
+
+
+@pytest.mark.parametrize(
+    ("pem", "reason"),
+    [
+        pytest.param(b"", "expected PEM certificates", id="empty"),
+        pytest.param(b"hello", "expected PEM certificates", id="no-pem"),
+        pytest.param(key_pem(), "expected PEM certificates", id="key-alone"),
+        pytest.param(
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "expected PEM certificates", id="garbage"
+        ),
+        pytest.param(b"x" * 65537, "65537 bytes, expected at most 65536", id="too-large"),
+    ],
+)
+def test_what_is_no_bundle_is_refused(pem: bytes, reason: str) -> None:
+    with pytest.raises(TrustBundleError, match=reason) as caught:
+        parse_bundle(pem)
+
+    assert caught.value.http_status == 503
+
+
+def test_bundle_is_read_again_only_when_its_file_is_another_one(tmp_path: Path) -> None:
+    # A ConfigMap volume changes by a flip of a symlink.
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.crt").write_bytes(bundle_pem(name))
+    link = tmp_path / "ca.crt"
+    link.symlink_to("old.crt")
+    current = CurrentPodSettings(SETTINGS, link)
+
+    first, second = current.get(), current.get()
+    (tmp_path / "next").symlink_to("new.crt")
+    (tmp_path / "next").rename(link)
+    third = current.get()
+
+    assert second is first
+    assert first == replace(SETTINGS, trust_bundle=(tmp_path / "old.crt").read_text("ascii"))
+    assert third == replace(SETTINGS, trust_bundle=(tmp_path / "new.crt").read_text("ascii"))

@@ -1,0 +1,108 @@
+"""The shell's memory of a review: what was fixed when it arrived, and its record, durable before the answer leaves."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+import orjson
+
+from audit.record import AdmissionRecord
+from webhook.decision import Decision, Defaults
+from webhook.injection import kept_record
+from webhook.jsonpatch import Operation
+from webhook.metrics import Metrics
+from webhook.pods import AdmissionRequest
+from webhook.review import all_warnings
+from webhook.settings import PodSettings
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Log(Protocol):
+    """What we need of audit.log.EvidenceLog."""
+
+    def append(self, record: AdmissionRecord) -> None:
+        """Makes a record durable; raises audit.errors.LogWriteError."""
+        ...
+
+    def check_writable(self) -> None:
+        """Raises audit.errors.LogWriteError where `append` would."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What stands fixed when a review arrives, so that all behind it is pure. `source` and `caller` are the front's."""
+
+    body: bytes
+    defaults: Defaults
+    settings: PodSettings
+    record_id: str
+    time: datetime
+    source: str
+    caller: Literal["verified", "unverified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Where decisions are written down: the evidence log (durable), the replica's own log lines, the metrics."""
+
+    log: Log
+    replica: str
+    metrics: Metrics
+
+    def append(
+        self, arrival: Arrival, request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]
+    ) -> None:
+        """Returns when the record is durable; raises audit.errors.LogWriteError, and then nothing may be answered."""
+        record = _record(self.replica, arrival, request, decision, operations)
+        self.log.append(record)
+        self.metrics.decisions.labels(decision.kind, decision.mode).inc()
+        _LOGGER.info("%s", _line(record))
+
+
+def _record(
+    replica: str, arrival: Arrival, request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]
+) -> AdmissionRecord:
+    return AdmissionRecord(
+        id=arrival.record_id,
+        time=arrival.time,
+        replica=replica,
+        decision=decision.kind,
+        reason=_reason(request, decision, operations),
+        source=arrival.source,
+        caller=arrival.caller,
+        dry_run=request.dry_run,
+        uid=request.uid,
+        namespace=request.namespace,
+        name=request.name,
+        generate_name=request.pod.generate_name,
+        owners=request.pod.owners,
+        service_account=request.pod.service_account,
+        requested_by=request.user_info,
+        digest="sha256:" + hashlib.sha256(arrival.body).hexdigest(),
+        path=arrival.defaults.path,
+        mode=decision.mode,
+        ports=decision.ports_text,
+        operations=[operation.to_json() for operation in operations],
+        warnings=all_warnings(decision, operations),
+    )
+
+
+def _reason(request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]) -> str:
+    """Names the earlier record that podtls.io/status speaks of, so that an auditor finds both."""
+    earlier = kept_record(request.pod)
+    if decision.kind != "inject" or not earlier:
+        return decision.reason
+    if operations:
+        return f"{decision.reason}; replaces what record {earlier} injected"
+    return f"{decision.reason}; equal to what record {earlier} injected, nothing to add"
+
+
+def _line(record: AdmissionRecord) -> str:
+    """One line for the replica's log. As JSON, because a Pod's name may be anything at this point, a newline too."""
+    fields = ("id", "uid", "namespace", "name", "generate_name", "decision", "reason", "source", "caller", "dry_run")
+    return orjson.dumps({field: getattr(record, field) for field in fields}).decode()

@@ -1,0 +1,124 @@
+"""What an administrator sets, as values that cannot be wrong. The only reader of webhook environment variables.
+
+PodSettings is all that `decide` and `inject` know of it; Settings is what one replica runs with.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from injector import contract
+from webhook.errors import SettingsError
+
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_URL: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~/-]*)?")
+_IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_BOOLEANS: Final = {"true": True, "false": False}
+_MAX_UID: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What an injected Pod carries of the administrator's choice; raises SettingsError for a wrong value.
+
+    `trust_bundle` is PEM (see webhook.bundle.parse_bundle). `run_as_user` None leaves the uid to the platform.
+    """
+
+    image: str
+    trust_bundle: str
+    ca_url: str = "https://podtls-ca.podtls-system.svc"
+    trust_domain: str = "cluster.local"
+    zone: str = "cluster.local"
+    run_as_user: int | None = contract.RUN_AS_USER
+    accept_image_rewrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check("PODTLS_INIT_IMAGE", self.image, ok=_IMAGE.fullmatch(self.image), expected="an image reference")
+        _check("PODTLS_TRUST_DOMAIN", self.trust_domain, ok=_HOST.fullmatch(self.trust_domain), expected="a DNS name")
+        _check("PODTLS_ZONE", self.zone, ok=_HOST.fullmatch(self.zone), expected="a DNS name")
+        _check("PODTLS_CA_URL", self.ca_url, ok=_URL.fullmatch(self.ca_url), expected="https://host[:port]")
+        in_range = self.run_as_user is None or 0 < self.run_as_user <= _MAX_UID
+        _check("PODTLS_RUN_AS_USER", self.run_as_user, ok=in_range, expected=f"1 to {_MAX_UID}, never root, or none")
+
+    @property
+    def ca_host(self) -> str:
+        """The name that the injector dials; no upstream may take it."""
+        return urlsplit(self.ca_url).hostname or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one replica of the webhook runs with. The bundle is a file, since it changes while we run."""
+
+    pods: PodSettings
+    trust_bundle_file: Path
+    log: Path
+    replica: str
+    metrics_directory: str | None = None
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> "Settings":
+        """Reads PODTLS_* variables; raises SettingsError naming the variable that is missing or wrong."""
+        image = environment.get("PODTLS_INIT_IMAGE", "")
+        pods = PodSettings(
+            image=image,
+            trust_bundle="",
+            ca_url=environment.get("PODTLS_CA_URL", "https://podtls-ca.podtls-system.svc"),
+            trust_domain=environment.get("PODTLS_TRUST_DOMAIN", "cluster.local"),
+            zone=environment.get("PODTLS_ZONE", "cluster.local"),
+            run_as_user=_user(environment.get("PODTLS_RUN_AS_USER", str(contract.RUN_AS_USER))),
+            accept_image_rewrite=_boolean(environment, "PODTLS_ACCEPT_IMAGE_REWRITE"),
+        )
+        return cls(
+            pods=pods,
+            trust_bundle_file=Path(environment.get("PODTLS_TRUST_BUNDLE_FILE", "/var/run/podtls-bundle/ca.crt")),
+            log=Path(environment.get("PODTLS_LOG", "/var/log/podtls/evidence.jsonl")),
+            replica=environment.get("PODTLS_REPLICA") or socket.gethostname(),
+            metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How gunicorn serves; read by gunicorn_conf.py."""
+
+    socket: Path
+    workers: int
+    threads: int
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> "ServerSettings":
+        """Reads PODTLS_SOCKET, PODTLS_WORKERS and PODTLS_THREADS; raises SettingsError naming the variable."""
+        return cls(
+            socket=Path(environment.get("PODTLS_SOCKET", contract.APP_SOCKET)),
+            workers=_count(environment, "PODTLS_WORKERS", default=2),
+            threads=_count(environment, "PODTLS_THREADS", default=8),
+        )
+
+
+def _user(text: str) -> int | None:
+    if text == "none":
+        return None
+    _check("PODTLS_RUN_AS_USER", text, ok=re.fullmatch("[0-9]{1,10}", text), expected="a numeric uid, or none")
+    return int(text)
+
+
+def _boolean(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "false")
+    _check(name, text, ok=text in _BOOLEANS, expected="true or false")
+    return _BOOLEANS[text]
+
+
+def _count(environment: Mapping[str, str], name: str, *, default: int) -> int:
+    text = environment.get(name, str(default))
+    _check(name, text, ok=re.fullmatch("[1-9][0-9]?", text), expected="a number from 1 to 99")
+    return int(text)
+
+
+def _check(name: str, got: object, *, ok: object, expected: str) -> None:
+    if not ok:
+        raise SettingsError(f"{name}: got {got!r}, expected {expected}")
