@@ -17,9 +17,10 @@ say() {
     echo "podtls sidecar: $*" >&2
 }
 
-run_nginx() {
-    # `daemon off` is given by the first start only, so `nginx -t` and `nginx -s` never see it twice.
-    nginx -p "$run" -e stderr -c "$run/current/nginx.conf" "$@"
+# exec: a function in the background is a shell of its own, and signals must reach Nginx, not that shell.
+exec_nginx() {
+    # `daemon off` is given by the first start only, so `nginx -t` never sees it twice.
+    exec nginx -p "$run" -e stderr -c "$run/current/nginx.conf" "$@"
 }
 
 # The master writes its pid after all sockets are bound; `nginx -t` leaves the file empty.
@@ -38,12 +39,13 @@ main() {
     fi
     rm -f "$pid_file"
     loaded=$(readlink "$run/current")
-    run_nginx -g 'daemon off;' &
+    # Before anything runs: PID 1 ignores what it has no trap for.
+    nginx='' renewals='' stopping='' interrupted=''
+    trap stop TERM INT QUIT
+    exec_nginx -g 'daemon off;' &
     nginx=$!
     renewals &
     renewals=$!
-    stopping=
-    trap stop TERM INT QUIT
     wait_for "$nginx"
     kill -TERM "$renewals" 2>/dev/null
     if [ -z "$stopping" ]; then
@@ -55,6 +57,7 @@ main() {
 
 # The first signal lets open connections end (worker_shutdown_timeout is the limit), a second one cuts them.
 stop() {
+    interrupted=yes
     if [ -z "$stopping" ]; then
         stopping=yes
         kill -TERM "$renewals" 2>/dev/null
@@ -64,12 +67,15 @@ stop() {
     fi
 }
 
-# A trapped signal interrupts `wait`; then the child is still there and we wait again.
+# A trapped signal interrupts `wait`, whose status then is the signal's: wait again for the child's own (127: told before).
 wait_for() {
-    while :; do
+    wait "$1"
+    status=$?
+    while [ -n "$interrupted" ]; do
+        interrupted=
         wait "$1"
-        status=$?
-        kill -0 "$1" 2>/dev/null || return
+        again=$?
+        [ "$again" -eq 127 ] || status=$again
     done
 }
 
@@ -110,7 +116,7 @@ reload_if_new() {
     if [ "$current" = "$loaded" ]; then
         return
     fi
-    if run_nginx -t -q; then
+    if (exec_nginx -t -q); then
         kill -HUP "$nginx"
         loaded=$current
         say "serves $current"

@@ -25,9 +25,10 @@ from webhook.metrics import CONTENT_TYPE, Metrics
 from webhook.review import parse, respond
 from webhook.settings import Settings
 from webhook.status import encode_status, retry_headers
+from webhook.workloads import parse_workload, warn
 
 _JSON: Final = "application/json"
-_MUTATE: Final = f"/mutate/<any({','.join(contract.MODES)}):mode>/<any({','.join(contract.CAPTURES)}):capture>"
+_DEFAULTS: Final = f"<any({','.join(contract.MODES)}):mode>/<any({','.join(contract.CAPTURES)}):capture>"
 
 
 def from_env() -> Flask:
@@ -38,14 +39,14 @@ def from_env() -> Flask:
 
 
 def create_app(settings: Settings, log: Log) -> Flask:
-    """Returns the webhook: POST /mutate/<mode>/<capture>, GET /healthz, /readyz, /metrics."""
+    """Returns the webhook: POST /mutate/<mode>/<capture>, /warn/<mode>/<capture>, GET /healthz, /readyz, /metrics."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = contract.BODY_LIMIT
     metrics = Metrics(settings.metrics_directory)
     journal = Journal(log, settings.replica, metrics)
     current = CurrentPodSettings(settings.pods, settings.trust_bundle_file)
 
-    @app.post(_MUTATE)
+    @app.post(f"/mutate/{_DEFAULTS}")
     @_arriving(current, metrics)
     def mutate(arrival: Arrival) -> bytes:
         """A Pod comes in, a patch goes out; what it does to the Pod is `decide` and `inject`."""
@@ -58,6 +59,12 @@ def create_app(settings: Settings, log: Log) -> Flask:
                 operations = []
         journal.append(arrival, request, decision, operations)
         return respond(request, decision, operations, arrival.record_id)
+
+    @app.post(f"/warn/{_DEFAULTS}")
+    @_arriving(current, metrics)
+    def warn_of(arrival: Arrival) -> bytes:
+        """A workload comes in, warnings of what will become of its pods go out."""
+        return warn(parse_workload(arrival.body), arrival.defaults, arrival.settings)
 
     _answer_probes(app, current, log, metrics)
     _handle_errors(app, metrics)

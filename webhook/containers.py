@@ -4,14 +4,11 @@ Every field that the API server would default is written, so that a second round
 (https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.33/, "Defaults to ...").
 """
 
-from typing import Any, Final
+from typing import Any
 
 from injector import contract
 from webhook.decision import Inject
 from webhook.settings import PodSettings
-
-# Requests equal limits, so that a Pod of QoS class Guaranteed stays one.
-_RESOURCES: Final = {"cpu": "200m", "memory": "96Mi"}
 
 
 def init_container(plan: Inject, settings: PodSettings) -> dict[str, Any]:
@@ -63,7 +60,9 @@ def _container(name: str, image: str, command: list[str], plan: Inject, settings
         "terminationMessagePolicy": "File",
     }
     if plan.set_resources:
-        container["resources"] = {"limits": dict(_RESOURCES), "requests": dict(_RESOURCES)}
+        # Requests equal limits, so that a Pod of QoS class Guaranteed stays one.
+        amounts = {"cpu": settings.cpu, "memory": settings.memory}
+        container["resources"] = {"limits": amounts, "requests": dict(amounts)}
     return container
 
 

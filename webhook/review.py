@@ -19,7 +19,7 @@ from webhook.pods import AdmissionRequest, Flat, WirePod
 
 _API_VERSION: Final = "admission.k8s.io/v1"
 # A namespace goes into names that Nginx reads (RFC 1123 label).
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Who asks and who owns the Pod are written to the log as they are; the log is not for whoever has the largest of them.
 _MAX_EVIDENCE: Final = 128 * 1024
 # The API server shortens warnings above 256 characters, and drops all of them when they are more than 4 KiB.
@@ -73,7 +73,7 @@ def request_for(raw: dict[str, Any], *, namespace: str) -> AdmissionRequest:
 
     Raises ReviewError naming the field that is not a Pod's, or the namespace that is none.
     """
-    _check(_NAMESPACE.fullmatch(namespace), "namespace", namespace, "an RFC 1123 label")
+    _check(NAMESPACE.fullmatch(namespace), "namespace", namespace, "an RFC 1123 label")
     pod = pods.from_raw(raw)
     return AdmissionRequest(uid="", namespace=namespace, name=pod.name, dry_run=False, user_info={}, pod=pod)
 
@@ -89,16 +89,32 @@ def respond(request: AdmissionRequest, decision: Decision, operations: Sequence[
         message = f"podtls: {decision.reason}"
         response["status"] = {"status": "Failure", "message": message, "reason": "Forbidden", "code": 403}
     if warnings := all_warnings(decision, operations):
-        response["warnings"] = [warning[:_MAX_WARNING] for warning in warnings[:_MAX_WARNINGS]]
+        response["warnings"] = _shortened(warnings)
     if operations:
         patch = orjson.dumps([operation.to_json() for operation in operations])
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode("ascii")}
-    return orjson.dumps({"apiVersion": _API_VERSION, "kind": "AdmissionReview", "response": response})
+    return _encoded(response)
+
+
+def allow(uid: str, warnings: Sequence[str]) -> bytes:
+    """Returns the AdmissionReview that lets an object pass as it is, with warnings for whoever sent it."""
+    response: dict[str, Any] = {"uid": uid, "allowed": True}
+    if warnings:
+        response["warnings"] = _shortened(warnings)
+    return _encoded(response)
 
 
 def all_warnings(decision: Decision, operations: Sequence[Operation]) -> list[str]:
     """Returns what the user is warned of: by the decision, and for each entry that was replaced or removed."""
     return [*decision.warnings, *(operation.note for operation in operations if operation.note)]
+
+
+def _shortened(warnings: Sequence[str]) -> list[str]:
+    return [warning[:_MAX_WARNING] for warning in warnings[:_MAX_WARNINGS]]
+
+
+def _encoded(response: dict[str, Any]) -> bytes:
+    return orjson.dumps({"apiVersion": _API_VERSION, "kind": "AdmissionReview", "response": response})
 
 
 def _check_envelope(review: _WireReview) -> None:
@@ -113,7 +129,7 @@ def _check_envelope(review: _WireReview) -> None:
     named = f"{resource.group or 'core'}/{resource.version} {resource.kind}"
     _check(named == "core/v1 Pod", "request.kind", named, "core/v1 Pod")
     _check(not request.sub_resource, "request.subResource", request.sub_resource, "none")
-    _check(_NAMESPACE.fullmatch(request.namespace or ""), "request.namespace", request.namespace, "an RFC 1123 label")
+    _check(NAMESPACE.fullmatch(request.namespace or ""), "request.namespace", request.namespace, "an RFC 1123 label")
     if request.object is None:
         raise ReviewError("request.object: missing")
     objects = f"{request.object.api_version} {request.object.kind}"

@@ -17,6 +17,9 @@ from webhook.errors import SettingsError
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _URL: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~/-]*)?")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+# https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/, the spellings that we need of it.
+_CPU: Final = re.compile(r"[1-9][0-9]{0,5}m?")
+_MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi)")
 _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_UID: Final = 2**31 - 1
 
@@ -26,6 +29,7 @@ class PodSettings:
     """What an injected Pod carries of the administrator's choice; raises SettingsError for a wrong value.
 
     `trust_bundle` is PEM (see webhook.bundle.parse_bundle). `run_as_user` None leaves the uid to the platform.
+    `cpu` and `memory` are quantities of Kubernetes, for each of our two containers.
     """
 
     image: str
@@ -35,12 +39,16 @@ class PodSettings:
     zone: str = "cluster.local"
     run_as_user: int | None = contract.RUN_AS_USER
     accept_image_rewrite: bool = False
+    cpu: str = "100m"
+    memory: str = "96Mi"
 
     def __post_init__(self) -> None:
         _check("PODTLS_INIT_IMAGE", self.image, ok=_IMAGE.fullmatch(self.image), expected="an image reference")
         _check("PODTLS_TRUST_DOMAIN", self.trust_domain, ok=_HOST.fullmatch(self.trust_domain), expected="a DNS name")
         _check("PODTLS_ZONE", self.zone, ok=_HOST.fullmatch(self.zone), expected="a DNS name")
         _check("PODTLS_CA_URL", self.ca_url, ok=_URL.fullmatch(self.ca_url), expected="https://host[:port]")
+        _check("PODTLS_CPU", self.cpu, ok=_CPU.fullmatch(self.cpu), expected="a quantity such as 100m or 1")
+        _check("PODTLS_MEMORY", self.memory, ok=_MEMORY.fullmatch(self.memory), expected="a quantity such as 96Mi")
         in_range = self.run_as_user is None or 0 < self.run_as_user <= _MAX_UID
         _check("PODTLS_RUN_AS_USER", self.run_as_user, ok=in_range, expected=f"1 to {_MAX_UID}, never root, or none")
 
@@ -72,6 +80,8 @@ class Settings:
             zone=environment.get("PODTLS_ZONE", "cluster.local"),
             run_as_user=_user(environment.get("PODTLS_RUN_AS_USER", str(contract.RUN_AS_USER))),
             accept_image_rewrite=_boolean(environment, "PODTLS_ACCEPT_IMAGE_REWRITE"),
+            cpu=environment.get("PODTLS_CPU", "100m"),
+            memory=environment.get("PODTLS_MEMORY", "96Mi"),
         )
         return cls(
             pods=pods,

@@ -18,7 +18,8 @@ from podtls.demo.store import Object, Store
 from podtls.demo.tokens import NODE_NAME, Caller, TokenIssuer
 
 CLUSTER_SCOPED: Final = frozenset(
-    {"Namespace", "MutatingWebhookConfiguration", "ClusterRole", "ClusterRoleBinding", "PriorityClass"}
+    {"Namespace", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+    | {"ClusterRole", "ClusterRoleBinding", "PriorityClass"}
 )
 WORKLOADS: Final = frozenset({"Pod", "Deployment", "StatefulSet"})
 # Kept, and served to who asks; nothing else comes of them here.

@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-from injector.contract import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
+from injector.contract import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 from podtls.demo import sandbox
-from podtls.demo.errors import DemoError, ManifestError, SandboxError
+from podtls.demo.errors import AdmissionError, DemoError, ManifestError, SandboxError
 from podtls.demo.keep import say_what_to_try
 from podtls.demo.kubelet import NOT_PROVEN
 from podtls.demo.manifests import SHOP, load_workloads
@@ -42,7 +42,7 @@ def demo(filename: Path | None, *, keep: bool) -> int:
 
     The real webhook, CA, injector and Nginx run in namespaces of this machine; API server and kubelet are stand-ins.
     Nothing is installed, nothing is left behind. Exit code 0: every proof held; 1: one did not; 64: a bad file;
-    69: this machine allows no namespaces (it says what to type).
+    69: this machine allows no namespaces (it says what to type); 77: the webhook denied a pod.
     """
     manifest = (filename or SHOP).absolute()
     try:
@@ -54,6 +54,8 @@ def demo(filename: Path | None, *, keep: bool) -> int:
         return _say(error, EXIT_UNAVAILABLE)
     except ManifestError as error:
         return _say(error, EXIT_CONFIGURATION)
+    except AdmissionError as error:
+        return _say(error, EXIT_REFUSED)
     except DemoError as error:
         return _say(error, _FAILED)
     except KeyboardInterrupt:
@@ -70,7 +72,8 @@ def _tell(manifest: Path, *, keep: bool) -> int:
         show.step(f"{story.proven} proofs held, {len(story.failed)} failed")
         for claim in story.failed:
             show.line(f"FAILED: {claim}", "bold red")
-        show.line(NOT_PROVEN, "dim")
+        for line in NOT_PROVEN.splitlines():
+            show.line(line, "dim")
         if keep:
             say_what_to_try(show, actors)
             with contextlib.suppress(KeyboardInterrupt):

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from injector.contract import BUNDLE_FILE, CERTIFICATE_FILE, CURRENT, KEY_FILE, RUN_DIRECTORY, SIDECAR_CONTAINER
@@ -18,41 +18,44 @@ _OWN_FILES: Final = f"--cert {_FOLDER}/{CERTIFICATE_FILE} --key {_FOLDER}/{KEY_F
 def say_what_to_try(show: Show, actors: Actors) -> None:
     """Commands that can be copied; each is one line."""
     show.step("Everything goes on running, until Ctrl-C. To try in another terminal")
-    for what, command in _commands(actors):
+    show.line("# Ways in; copy these first", "dim")
+    for name, command in _ways_in(actors).items():
+        show.line(f'{name}() {{ {shlex.join(command)} "$@"; }}')
+    for what, line in _to_try(actors):
         show.line(f"# {what}", "dim")
-        show.line(command)
+        show.line(line)
 
 
-def _commands(actors: Actors) -> Sequence[tuple[str, str]]:
+def _ways_in(actors: Actors) -> Mapping[str, Sequence[str]]:
+    """Shell functions: into the sandbox, and into three containers of it."""
     server, client, kubelet = actors.server, actors.client, actors.stage.kubelet
-    files = kubelet.command_to_exec(client.namespace, client.pod, SIDECAR_CONTAINER)
-    app = kubelet.command_to_exec(client.namespace, client.pod, client.container)
-    front = kubelet.command_to_exec(server.namespace, server.pod, SIDECAR_CONTAINER)
+    containers = {
+        "client_app": (client.namespace, client.pod, client.container),
+        "client_nginx": (client.namespace, client.pod, SIDECAR_CONTAINER),
+        "server_nginx": (server.namespace, server.pod, SIDECAR_CONTAINER),
+    }
+    # The last word is the shell that a person would be in.
+    into = {name: kubelet.command_to_exec(*container)[:-1] for name, container in containers.items()}
+    return {"sandbox": sandbox.command_to_enter(), **into}
+
+
+def _to_try(actors: Actors) -> Sequence[tuple[str, str]]:
+    server, client = actors.server, actors.client
     service = actors.stage.cluster.store.get("Service", server.namespace, server.service)
     address = f"{server.name}:{server.service_port}"
-    url = f"https://{address}/"
-    known = f"--resolve {address}:{service['spec']['clusterIP']} --cacert {_FOLDER}/{BUNDLE_FILE}"
+    # The pod's hosts file sends this name to its own Nginx; here the TLS is curl's.
+    direct = f"--resolve {address}:{service['spec']['clusterIP']} --cacert {_FOLDER}/{BUNDLE_FILE} https://{address}/"
     fetch = f"import urllib.request as r; print(r.urlopen({client.url!r}).read().decode())"
-    audit = [sys.executable, "-P", "-m", "podtls", "audit", "list", *map(str, logs(actors.stage))]
+    audit = shlex.join([sys.executable, "-P", "-m", "podtls", "audit", "list", *map(str, logs(actors.stage))])
     return (
-        (
-            f"a client with the files of {client.pod} asks the Service",
-            _inside(files, f"curl -s {known} {_OWN_FILES} {url}"),
-        ),
-        ("the same without a certificate gets nothing", _inside(files, f"curl -sS {known} {url}")),
-        (
-            f"the certificate of {client.pod}",
-            _inside(files, f"openssl x509 -noout -text -in {_FOLDER}/{CERTIFICATE_FILE}"),
-        ),
-        ("the app's own plain HTTP", _inside(app, f"python3 -c {shlex.quote(fetch)}")),
-        (f"the files of {server.pod}", _inside(front, f"ls -l {RUN_DIRECTORY}/ {_FOLDER}/")),
-        (f"what Nginx of {server.pod} says", shlex.join([*sandbox.command_to_enter(), "cat", _log(actors)])),
-        ("the patch log", shlex.join([*sandbox.command_to_enter(), *audit])),
+        (f"the app of {client.pod} asks in plain HTTP", f"client_app python3 -c {shlex.quote(fetch)}"),
+        ("a client with the pod's own files asks the Service", f"client_nginx curl -sS {_OWN_FILES} {direct}"),
+        ("the same without a certificate gets nothing", f"client_nginx curl -sS {direct}"),
+        ("a certificate", f"client_nginx openssl x509 -noout -text -in {_FOLDER}/{CERTIFICATE_FILE}"),
+        (f"the files of {server.pod}", f"server_nginx ls -l {RUN_DIRECTORY}/ {_FOLDER}/"),
+        ("what its Nginx says", f"sandbox tail {_log(actors)}"),
+        ("the patch log", f"sandbox {audit}"),
     )
-
-
-def _inside(shell: Sequence[str], command: str) -> str:
-    return shlex.join([*shell, "-c", command])
 
 
 def _log(actors: Actors) -> str:

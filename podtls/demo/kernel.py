@@ -130,7 +130,7 @@ def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "tie this process to its parent")
 
 
-def forbid_new_privileges() -> None:
+def forbid_new_privileges() -> None:  # pragma: no cover - it cannot be undone in the process that measures
     """No exec may gain privileges any more: what `allowPrivilegeEscalation: false` means."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "forbid new privileges")
 

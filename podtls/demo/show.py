@@ -49,7 +49,7 @@ class Show:
         """RFC 6902 operations, one a line, long values shortened."""
         for operation in operations:
             sign, colour = _SIGNS.get(operation["op"], "?"), _COLOURS.get(operation["op"], "")
-            value = shorten(json.dumps(operation["value"])) if "value" in operation else ""
+            value = summary(operation["value"]) if "value" in operation else ""
             self._print((f"{sign} {operation['path']}  ", colour), (value, "dim"))
 
     def certificate(self, whose: str, leaf: x509.Certificate) -> None:
@@ -80,6 +80,13 @@ def names(leaf: x509.Certificate) -> list[str]:
         return []
     uris = extension.get_values_for_type(x509.UniformResourceIdentifier)
     return [*uris, *extension.get_values_for_type(x509.DNSName)]
+
+
+def summary(value: Any) -> str:
+    """A value of a patch in a line: of containers and volumes the names, of anything else its JSON, shortened."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+        return ", ".join(item["name"] for item in value)
+    return shorten(json.dumps(value))
 
 
 def shorten(text: str, length: int = _LONG) -> str:

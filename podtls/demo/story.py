@@ -4,6 +4,7 @@ How things look is show.py's; what they prove is proofs.py's, renewal.py's and p
 """
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from podtls.demo.show import Show, names
 from podtls.demo.stage import Stage
 from podtls.demo.store import Object
 
+_APP_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.1
 ENROLL: Final = {INJECT: "enabled"}
 
 
@@ -44,8 +47,8 @@ class Story:
         self._raise_control_plane()
         self._enroll(objects)
         actors = self._cast()
-        self._show_identities(actors)
-        with begun_renewal(actors, self._served(actors)) as renewal:
+        served = self._show_identities(actors)
+        with begun_renewal(actors, served) as renewal:
             self.show.step("Proof: plain HTTP in the apps, TLS on the wire")
             self._judge(proofs.plain_http_works(actors))
             self.show.step("Proof: everybody else is refused, and gets no application byte")
@@ -121,21 +124,15 @@ class Story:
         target = Target((running.address, server.tls_port), server.name, stage.bundle)
         return proofs.Actors(stage, server, client, target, identity, names(leaf)[0], mode)
 
-    def _show_identities(self, actors: proofs.Actors) -> None:
+    def _show_identities(self, actors: proofs.Actors) -> x509.Certificate:
+        """Show the certificates and a handshake; the server's leaf."""
         self.show.step("Each pod got a certificate of its own, before its app started")
-        attempt = ask(actors.target, actors.identity)
-        if attempt.certificate is None:
-            raise DemoError(f"{actors.server.pod}: no handshake: {attempt.ended}")
-        self.serials[attempt.certificate.serial_number] = actors.server.pod
-        self.show.certificate(actors.server.pod, attempt.certificate)
+        leaf, version = _first_answer(actors)
+        self.serials[leaf.serial_number] = actors.server.pod
+        self.show.certificate(actors.server.pod, leaf)
         self.show.certificate(actors.client.pod, x509.load_pem_x509_certificate(actors.identity.chain.read_bytes()))
-        self.show.fact("handshake", f"{attempt.version} with {actors.server.name}, verified with the bundle")
-
-    def _served(self, actors: proofs.Actors) -> x509.Certificate:
-        attempt = ask(actors.target, actors.identity)
-        if attempt.certificate is None:
-            raise DemoError(f"{actors.server.pod}: no handshake: {attempt.ended}")
-        return attempt.certificate
+        self.show.fact("handshake", f"{version} with {actors.server.name}, verified with the bundle")
+        return leaf
 
     def _read_log(self) -> None:
         self.show.step("Proof: the patch log lists it all")
@@ -151,6 +148,21 @@ class Story:
             self.proven += proof.held
             if not proof.held:
                 self.failed.append(proof.claim)
+
+
+def _first_answer(actors: proofs.Actors) -> tuple[x509.Certificate, str]:
+    """The server's leaf and the TLS version, once its app answers at all. Raises DemoError."""
+    deadline = time.monotonic() + _APP_SECONDS
+    while True:
+        attempt = ask(actors.target, actors.identity)
+        if attempt.certificate is not None and attempt.received:
+            return attempt.certificate, attempt.version
+        if time.monotonic() > deadline:
+            raise DemoError(
+                f"{actors.server.pod}: no answer to `GET /` through TLS port {actors.server.tls_port} for "
+                f"{_APP_SECONDS:g} s ({attempt.ended}); the app has to speak HTTP"
+            )
+        time.sleep(_POLL_SECONDS)
 
 
 def _show_admission(show: Show, admitted: Admitted) -> None:

@@ -65,6 +65,8 @@ def down(_tier: str) -> None:
 
 def status(_tier: str) -> None:
     """Say which clusters there are and which of their programs run."""
+    if not runs():
+        sys.stdout.write("no cluster runs\n")
     for run in runs():
         kept = "kept" if is_released(run) else "belongs to a running test or command"
         sys.stdout.write(f"{run.id} ({run.tier}), {kept}, {run.folder}\n")

@@ -60,8 +60,8 @@ def note(run: Run, **fact: Any) -> None:
 
 
 def facts(run: Run) -> list[dict[str, Any]]:
-    """All facts in the order they were noted; a last line cut by a kill is left out."""
-    lines = run.journal.read_text().split("\n")
+    """All facts in the order they were noted; a last line cut by a kill is left out. None after `clean`."""
+    lines = run.journal.read_text().split("\n") if run.journal.exists() else [""]
     return [json.loads(line) for line in lines[:-1]]
 
 
@@ -100,10 +100,10 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), field 22); None when there is none of that pid."""
+    """When the process of that pid started, in clock ticks since boot; None when there is none or it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat.rpartition(")")[2].split()
+    state, *fields = stat.rpartition(")")[2].split()  # The name before it may hold anything, see proc(5).
     return None if state in "ZX" else int(fields[18])

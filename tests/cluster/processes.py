@@ -4,11 +4,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.errors import NotReadyError
-from tests.cluster.journal import MARK, Run, note, start_time
+from tests.cluster.journal import MARK, Run, facts, note, start_time
 
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 POLL_SECONDS = 0.05
@@ -46,8 +47,11 @@ def start(run: Run, name: str, argv: Sequence[str]) -> Process:
 
 def is_running(process: Process) -> bool:
     """Whether this very process still runs; a child of ours that ended is reaped."""
-    _reap(process.pid)
-    return process.started is not None and start_time(process.pid) == process.started
+    running = process.started is not None and start_time(process.pid) == process.started
+    if not running:
+        with suppress(ChildProcessError):  # Not a child of ours, or reaped before.
+            os.waitpid(process.pid, os.WNOHANG)
+    return running
 
 
 def wait_until(what: str, check: Callable[[], bool], *, watched: Sequence[Process] = (), seconds: float = 60) -> None:
@@ -79,9 +83,11 @@ def kill(run: Run, pid: int) -> None:
 
 
 def pids(run: Run) -> list[int]:
-    """Every process that carries the run's mark; one that ended and waits for its parent does not count."""
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in numbers if _mark(pid) == run.id and not _reap(pid)]
+    """Every process of the run: those that it noted and that still run, and all that carry its mark."""
+    noted = [Process(fact["process"], fact["pid"], fact["started"], run.logs) for fact in facts(run) if "pid" in fact]
+    everybody = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    marked = [pid for pid in everybody if _mark(pid) == run.id]
+    return sorted({*marked, *(process.pid for process in noted if is_running(process))})
 
 
 def _mark(pid: int) -> str | None:
@@ -93,13 +99,6 @@ def _mark(pid: int) -> str | None:
     prefix = f"{MARK}=".encode()
     marks = [variable for variable in variables.split(b"\0") if variable.startswith(prefix)]
     return marks[0][len(prefix) :].decode() if marks else None
-
-
-def _reap(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
 
 
 def _tail(log: Path, lines: int = 15) -> str:

@@ -1,10 +1,9 @@
 """Fixtures of the injector's tests: authorities, an EST server, the environment of a pod, both Nginx builds.
 
-Nginx never runs as root: when the tests do, it runs as uid 64321 in a folder under /tmp that belongs to it (pytest's
-own folders are closed to others).
+Nginx never runs as root (unprivileged.py): it runs in a folder of its own under /tmp, since pytest's folders are
+closed to others.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import pytest
 from injector import contract
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import EstServer, serve
-from tests.injector.processes import UNPRIVILEGED, Nginx, builds
+from tests.injector.processes import Nginx, builds
+from tests.injector.unprivileged import own
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,7 @@ def workshop() -> Iterator[Path]:
     """A folder that the unprivileged user can reach and owns."""
     path = Path(tempfile.mkdtemp(prefix="podtls-test-"))
     path.chmod(0o755)
-    if UNPRIVILEGED:
-        os.chown(path, contract.RUN_AS_USER, contract.RUN_AS_USER)
+    own(path)
     yield path
     shutil.rmtree(path)
 
@@ -68,8 +67,7 @@ def environ(est: EstServer, authority: Authority, door_authority: Authority, wor
     run.mkdir()
     resolv_conf = workshop / "resolv.conf"
     resolv_conf.write_text("nameserver 127.0.0.1\n")
-    if UNPRIVILEGED:
-        os.chown(run, contract.RUN_AS_USER, contract.RUN_AS_USER)
+    own(run)
     return {
         contract.ENV_CA_URL: est.url,
         contract.ENV_TRUST_BUNDLE: (authority.bundle + door_authority.bundle).decode(),

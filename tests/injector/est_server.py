@@ -139,6 +139,13 @@ def cut(handler: Handler, _: bytes) -> None:
     handler.close_connection = True
 
 
+def cut_politely(handler: Handler, _: bytes) -> None:
+    """The same, with a close_notify: TLS is satisfied, HTTP is not."""
+    cut(handler, b"")
+    with contextlib.suppress(OSError):
+        cast("ssl.SSLSocket", handler.connection).unwrap()
+
+
 def no_http(handler: Handler, _: bytes) -> None:
     """Speak something else."""
     handler.wfile.write(b"220 mail.example.com ESMTP\r\n")

@@ -19,7 +19,8 @@ from injector.settings import FrontSettings
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import running
 from tests.injector.peers import client_context
-from tests.injector.processes import Nginx, free_port, own, serving
+from tests.injector.processes import Nginx, free_port, serving
+from tests.injector.unprivileged import own
 
 NAME = "podtls-webhook.podtls-system.svc"
 

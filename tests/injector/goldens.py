@@ -10,13 +10,14 @@ from injector.settings import FrontSettings
 
 DIRECTORY: Final = Path(__file__).parents[1] / "golden" / "nginx"
 _RUN: Final = Path(RUN_DIRECTORY)
+_ALL: Final = ("0.0.0.0", "[::]")  # noqa: S104 - text, nobody binds it
 
 
 def cases() -> dict[str, str]:
     """Name -> nginx.conf as we render it now."""
     client_ca = {ENV_FRONT_CLIENT_CA: "/etc/podtls/client-ca.crt"}
     return {
-        "mtls-two-ports": _render(ports="8443=8080,8444=9090", listen=("0.0.0.0", "[::]")),
+        "mtls-two-ports": _render(ports="8443=8080,8444=9090", listen=_ALL),
         "tls-one-port": _render(mode="tls", ports="8443=8080"),
         "upstreams-and-a-module": _render(
             ports="8443=8080",
@@ -44,7 +45,7 @@ def _render(
     upstreams: str = "",
     mode: str = "mtls",
     trust_domain: str = "cluster.local",
-    listen: tuple[str, ...] = ("0.0.0.0",),
+    listen: tuple[str, ...] = _ALL[:1],
     stream_module: Path | None = None,
 ) -> str:
     return render(
@@ -62,7 +63,7 @@ def _render(
 
 
 def _front(kind: str, environ: dict[str, str]) -> str:
-    return render_front(FrontSettings.from_env(environ, kind), run=_RUN, listen=("0.0.0.0", "[::]"))
+    return render_front(FrontSettings.from_env(environ, kind), run=_RUN, listen=_ALL)
 
 
 if __name__ == "__main__":

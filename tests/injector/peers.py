@@ -1,4 +1,4 @@
-"""Who Nginx talks to in tests: an app, TLS clients, a TLS server that tells who called, a DNS server, all on loopback."""
+"""Who Nginx talks to in tests, all on loopback: an app, a TLS app that tells who called, TLS clients, a DNS server."""
 
 import contextlib
 import socket

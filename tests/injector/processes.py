@@ -6,32 +6,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypedDict
 
 import pytest
 
-from injector.contract import RUN_AS_USER
 from injector.errors import NginxError
 from injector.program import find_stream_module
-
-ROOT = Path(__file__).parents[2]
-
-
-class User(TypedDict, total=False):
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
-# Nginx as root would want a `user` directive, and the design forbids it: so root's tests run it as our uid.
-UNPRIVILEGED: User = {"user": RUN_AS_USER, "group": RUN_AS_USER, "extra_groups": []} if os.geteuid() == 0 else {}
+from tests.injector.unprivileged import command, own, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +46,7 @@ def builds() -> dict[str, Nginx]:
 def _probe(name: str, program: Path) -> Nginx | None:
     try:
         version = subprocess.run(
-            [program, "-V"], capture_output=True, text=True, check=True, timeout=20, **UNPRIVILEGED
+            command([program, "-V"]), capture_output=True, text=True, check=True, timeout=20, **user()
         ).stderr
         module = find_stream_module(version)
     except (OSError, subprocess.CalledProcessError, NginxError):
@@ -68,34 +54,18 @@ def _probe(name: str, program: Path) -> Nginx | None:
     return Nginx(name, program, module) if module is None or module.exists() else None
 
 
-@cache
-def python_reason() -> str:
-    """Why the unprivileged user cannot run our Python; empty when it can."""
-    try:
-        subprocess.run([sys.executable, "-c", "import cryptography"], check=True, cwd=ROOT, timeout=20, **UNPRIVILEGED)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"uid {RUN_AS_USER} cannot execute {sys.executable}: {error}"
-    return ""
-
-
-def need_unprivileged_python() -> None:
-    """Skip aloud where the interpreter lies in root's home."""
-    if reason := python_reason():
-        pytest.skip(reason)
-
-
 @contextlib.contextmanager
 def process(arguments: list[str | Path], *, environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process unprivileged, in a group of its own, output in `log`; afterwards nothing of it is left."""
     with log.open("ab") as output:
         child = subprocess.Popen(
-            arguments,
+            command(arguments),
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            **UNPRIVILEGED,
+            **user(),
         )
     try:
         yield child
@@ -121,15 +91,10 @@ def serving(nginx: Nginx, run: Path, log: Path) -> Iterator[subprocess.Popen[byt
         "daemon off;",
     ]
     with process(arguments, environ={}, log=log) as child:
-        eventually(lambda: (run / "nginx.pid").exists() and (run / "nginx.pid").read_text().strip(), log)
+        pid = run / "nginx.pid"
+        eventually(lambda: child.poll() is not None or (pid.exists() and pid.read_text().strip()), log)
+        assert child.poll() is None, log.read_text()
         yield child
-
-
-def own(directory: Path) -> None:
-    """Give what root's test wrote to the unprivileged user."""
-    if UNPRIVILEGED:
-        for path in (directory, *directory.rglob("*")):
-            os.lchown(path, RUN_AS_USER, RUN_AS_USER)
 
 
 def eventually(condition: Callable[[], object], log: Path | None = None, *, seconds: float = 20) -> None:

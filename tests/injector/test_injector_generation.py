@@ -8,7 +8,6 @@ import pytest
 
 from injector.errors import GenerationError, NginxError
 from injector.generation import Generation, read, write
-from tests.injector.processes import process
 
 
 def generation(word: bytes, *, size: int = 1) -> Generation:
@@ -131,9 +130,9 @@ END
 
 
 def test_a_full_volume_is_a_clean_error_and_leaves_no_half_generation(workshop: Path) -> None:
-    import shutil  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    import shutil
+    import subprocess
+    import sys
 
     unshare = shutil.which("unshare")
     isolated = [unshare or "unshare", "--user", "--map-root-user", "--mount"]

@@ -13,7 +13,7 @@ from injector import generation
 from injector.__main__ import main
 from injector.contract import ENV_BUDGET, ENV_CA_URL, ENV_FRONT, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
 from tests.injector.authority import Authority
-from tests.injector.est_server import Behaviour, EstServer, answer, cut, drip, issue, no_http
+from tests.injector.est_server import Behaviour, EstServer, answer, cut, cut_politely, drip, issue, no_http
 from tests.injector.processes import Nginx, free_port
 
 
@@ -115,6 +115,7 @@ def test_what_may_pass_is_tried_again(init: Init, est: EstServer, first: Behavio
         pytest.param(answer(503, Retry_After="600"), 69, "answered 503 (tried once in 1 s)", id="Retry-After too late"),
         pytest.param(drip, 69, "did not answer in time", id="drips"),
         pytest.param(cut, 69, "EOF occurred", id="cut for ever"),
+        pytest.param(cut_politely, 69, "no HTTP answer (IncompleteRead", id="cut politely for ever"),
         pytest.param(no_http, 69, "no HTTP answer (BadStatusLine", id="no HTTP"),
         pytest.param(answer(200, b"-" * 70000, TYPE_PEM_CHAIN), 69, "longer than 65536 bytes", id="endless"),
     ],

@@ -12,7 +12,8 @@ from injector.front_errors import FRONT_ERRORS, status_body
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf
 from tests.injector.goldens import DIRECTORY, cases
-from tests.injector.processes import UNPRIVILEGED, Nginx, own
+from tests.injector.processes import Nginx
+from tests.injector.unprivileged import command, own, user
 
 
 @pytest.mark.parametrize("name", cases())
@@ -36,12 +37,12 @@ def test_nginx_accepts_the_golden(name: str, nginx: Nginx, authority: Authority,
     own(workshop)
 
     result = subprocess.run(
-        [nginx.program, "-t", "-p", workshop, "-e", "stderr", "-c", workshop / "nginx.conf"],
+        command([nginx.program, "-t", "-p", workshop, "-e", "stderr", "-c", workshop / "nginx.conf"]),
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
-        **UNPRIVILEGED,
+        **user(),
     )
 
     assert result.returncode == 0, result.stderr

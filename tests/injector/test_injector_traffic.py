@@ -19,7 +19,8 @@ from injector.generation import Generation
 from injector.nginx import Config, render
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, App, client_context, connect, plain_app, talk
-from tests.injector.processes import Nginx, eventually, free_port, own, serving
+from tests.injector.processes import Nginx, eventually, free_port, serving
+from tests.injector.unprivileged import own
 
 pytestmark = pytest.mark.integration
 
@@ -191,34 +192,34 @@ def test_a_reload_under_load_cuts_no_open_connection_and_fails_no_new_one(
         while not stop.is_set():
             answers.append(talk(port, context))
 
-    with pod(nginx, authority, workshop) as server:
-        with connect(server.port, context) as old:
-            assert isinstance(old, ssl.SSLSocket)
-            old.sendall(b"before\n")
-            assert old.recv(1024) == GREETING + b"before\n"
-            threads = [threading.Thread(target=hammer, args=(server.port,)) for _ in range(3)]
+    with pod(nginx, authority, workshop) as server, connect(server.port, context) as old:
+        old.sendall(b"before\n")
+        assert old.recv(1024) == GREETING + b"before\n"
+        threads = [threading.Thread(target=hammer, args=(server.port,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(3):
+                _renew(server, authority, context)
+        finally:
+            stop.set()
             for thread in threads:
-                thread.start()
-            try:
-                for _ in range(3):
-                    leaf = write(
-                        nginx, authority, server.run, mode="mtls", inbound=Inbound(server.port, server.app.port)
-                    )
-                    own(server.run)
-                    server.master.send_signal(signal.SIGHUP)
-                    eventually(
-                        lambda leaf=leaf: _serial(server.port, context) == leaf.chain[0].serial_number, server.log
-                    )
-            finally:
-                stop.set()
-                for thread in threads:
-                    thread.join()
-            old.sendall(b"after\n")
-            after = old.recv(1024)
+                thread.join()
+        old.sendall(b"after\n")
+        after = old.recv(1024)
 
     assert after == GREETING + b"after\n"
     assert len(answers) > 10
     assert set(answers) == {GREETING + b"hello\n"}
+
+
+def _renew(server: Pod, authority: Authority, context: ssl.SSLContext) -> None:
+    """Write a new generation, reload, wait until it is served."""
+    inbound = Inbound(server.port, server.app.port)
+    serial = write(server.nginx, authority, server.run, mode="mtls", inbound=inbound).chain[0].serial_number
+    own(server.run)
+    server.master.send_signal(signal.SIGHUP)
+    eventually(lambda: _serial(server.port, context) == serial, server.log)
 
 
 def _serial(port: int, context: ssl.SSLContext) -> int:

@@ -1,4 +1,4 @@
-"""Upstreams: plaintext in, mTLS out, to a name that is looked up again and must be the one that the other side proves."""
+"""Upstreams: plaintext in, mTLS out, to a name that is looked up again and that the other side must prove."""
 
 import contextlib
 from collections.abc import Iterator

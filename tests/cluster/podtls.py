@@ -1,0 +1,87 @@
+"""podtls itself on a cluster: our images built, our manifests applied as an administrator would, waited for."""
+
+import json
+from pathlib import Path
+
+from tests.cluster.base_image import build_base
+from tests.cluster.cluster import Cluster
+from tests.cluster.images import Image, build_image
+from tests.cluster.node import Node
+from tests.cluster.processes import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MANIFESTS = REPOSITORY / "manifests"
+NAMESPACE = "podtls-system"
+INIT_IMAGE = "localhost/podtls-init:dev"
+CONTROL_PLANE_IMAGE = "localhost/podtls-webhook:dev"
+
+# What each Dockerfile copies; .dockerignore says the same to the other builders.
+_INIT = ("requirements/init.txt", "injector")
+_CONTROL_PLANE = (
+    "requirements/webhook.txt",
+    "requirements/build.txt",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "webhook",
+    "injector",
+    "ca",
+    "audit",
+    "podtls",
+)
+
+
+def build_our_images() -> tuple[Image, Image]:
+    """Both images from their Dockerfiles on our Debian base; a build with unchanged sources costs nothing."""
+    base = build_base()
+    return (
+        build_image(REPOSITORY / "Dockerfile.init", INIT_IMAGE, sources=_sources(_INIT), base=base),
+        build_image(
+            REPOSITORY / "Dockerfile.webhook", CONTROL_PLANE_IMAGE, sources=_sources(_CONTROL_PLANE), base=base
+        ),
+    )
+
+
+def install(node: Node, overlay: str = "default") -> None:
+    """`kubectl apply -k` of an overlay, with volumes for the evidence; returns when the whole of podtls is ready."""
+    for image in build_our_images():
+        node.load(image)
+    if overlay != "ephemeral":
+        for name in ("podtls-webhook", "podtls-ca"):
+            for ordinal in range(2):
+                node.provide_volume(NAMESPACE, f"evidence-{name}-{ordinal}")
+    node.cluster.kubectl("apply", "--server-side", "-k", str(MANIFESTS / "overlays" / overlay))
+    wait_ready(node.cluster)
+
+
+def wait_ready(cluster: Cluster, *, seconds: int = 180) -> None:
+    """Return when webhook, CA and controller run as often as they should and kube-apiserver trusts the webhook."""
+    for workload in ("statefulset/podtls-ca", "statefulset/podtls-webhook", "deployment/podtls-controller"):
+        cluster.kubectl("rollout", "status", workload, "-n", NAMESPACE, f"--timeout={seconds}s")
+    wait_until("caBundle is published", lambda: _has_ca_bundle(cluster))
+
+
+def _has_ca_bundle(cluster: Cluster) -> bool:
+    webhooks = cluster.get("mutatingwebhookconfiguration", "podtls")["webhooks"]
+    return all("caBundle" in webhook["clientConfig"] for webhook in webhooks)
+
+
+def _sources(names: tuple[str, ...]) -> list[Path]:
+    return [REPOSITORY / name for name in names]
+
+
+def shop(node: Node, image: str) -> list[dict[str, object]]:
+    """The example shop with an image that this node has, its containers otherwise as shipped."""
+    rendered = node.cluster.kubectl(
+        "create", "--dry-run=client", "-o", "json", "-f", str(MANIFESTS / "examples/shop.yaml")
+    )
+    decoder, objects, rest = json.JSONDecoder(), [], rendered.strip()
+    while rest:
+        found, end = decoder.raw_decode(rest)
+        objects.append(found)
+        rest = rest[end:].lstrip()
+    for found in objects:
+        for container in found.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            container["image"] = image
+    return objects

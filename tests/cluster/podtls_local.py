@@ -1,0 +1,282 @@
+"""podtls on a control plane without a node: its real objects in the cluster, its real programs as processes here.
+
+The controller and the CA hold tokens of their own ServiceAccounts, so what their RBAC lets them do is all they can do.
+The webhook enrolls at the real CA with a token of the pod that the StatefulSet's controller has made for it.
+"""
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.processes import nginx as nginx_program
+from injector import certificate, contract, est, generation, nginx
+from injector.generation import Generation
+from injector.https import Answer, Request
+from injector.settings import FrontSettings
+from tests.cluster.cluster import Cluster
+from tests.cluster.installation import (
+    CONFIGURATION,
+    CONFIGURATIONS,
+    NAMESPACE,
+    Object,
+    account_kubeconfig,
+    environment,
+    find,
+    leading_to_loopback,
+    on_local_ports,
+    render,
+)
+from tests.cluster.processes import Process, is_running, start, wait_until
+
+ROOT = Path(__file__).parents[2]
+CA_NAME = f"podtls-ca.{NAMESPACE}.svc"
+WEBHOOK_NAME = f"podtls-webhook.{NAMESPACE}.svc"
+LOOPBACK = "127.0.0.1"
+SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An HTTPS door of ours on loopback, called by its cluster name; an injector.https.Exchange."""
+
+    name: str
+    port: int
+    bundle: bytes
+
+    def __call__(self, request: Request, *, deadline: float = 0) -> Answer:
+        """One request on a connection of its own. OSError, http.client.HTTPException."""
+        headers = dict(request.headers) | ({"Authorization": f"Bearer {request.token}"} if request.token else {})
+        context = ssl.create_default_context(cadata=self.bundle.decode())
+        seconds = max(deadline - time.monotonic(), 1) if deadline else SECONDS
+        connection = http.client.HTTPConnection(self.name, timeout=seconds)
+        with (
+            socket.create_connection((LOOPBACK, self.port), timeout=seconds) as plain,
+            context.wrap_socket(plain, server_hostname=self.name) as connection.sock,
+        ):
+            connection.request(request.method, request.path, request.body, headers)
+            response = connection.getresponse()
+            kind, wish = response.getheader("Content-Type", ""), response.getheader("Retry-After", "")
+            return Answer(response.status, kind, wish, response.read())
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says yes."""
+        with suppress(OSError, http.client.HTTPException):
+            return self(Request("GET", "/readyz", token="")).status == 200
+        return False
+
+
+@dataclass
+class Podtls:
+    """podtls in one cluster. `objects` are the manifests as applied; ports and folders stay the same over restarts."""
+
+    cluster: Cluster
+    folder: Path
+    objects: list[Object]
+    ports: Mapping[str, int]
+    programs: dict[str, Process] = field(default_factory=dict)
+
+    # --- what the tests ask -------------------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> bytes:
+        """The trust bundle as the ConfigMap has it."""
+        found = self.cluster.get("configmap", "podtls-bundle", "--namespace", NAMESPACE)
+        return str(found["data"][contract.BUNDLE_FILE]).encode()
+
+    @cached_property
+    def init_image(self) -> str:
+        """The image that the webhook injects."""
+        workload = find(self.objects, "StatefulSet", "podtls-webhook")
+        return str(workload["spec"]["template"]["spec"]["initContainers"][0]["image"])
+
+    def door(self, name: str) -> Door:
+        """The door of `ca` or `webhook`."""
+        return Door({"ca": CA_NAME, "webhook": WEBHOOK_NAME}[name], self.ports[name], self.bundle)
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """The evidence of `ca` or `webhook`."""
+        log = self.folder / name / "evidence.jsonl"
+        return [json.loads(line) for line in log.read_bytes().splitlines()] if log.exists() else []
+
+    def ca_bundles(self) -> set[bytes]:
+        """Every caBundle in our webhook configurations; empty where there is none."""
+        found = (self.cluster.get(kind, CONFIGURATION)["webhooks"] for kind in CONFIGURATIONS)
+        return {base64.b64decode(entry["clientConfig"].get("caBundle", "")) for entries in found for entry in entries}
+
+    # --- starting and stopping ----------------------------------------------------------------------------------
+
+    def start_controller(self, replica: str = "podtls-controller-a") -> Process:
+        """`podtls-ca controller` as the ServiceAccount podtls-controller."""
+        variables = environment(self.objects, "Deployment", "podtls-controller", container="controller", pod=replica)
+        kubeconfig = account_kubeconfig(self.cluster, "podtls-controller", self.folder / f"{replica}.kubeconfig")
+        return self._start(replica, [sys.executable, "-m", "ca", "controller"], variables, KUBECONFIG=kubeconfig)
+
+    def await_authority(self) -> None:
+        """Return when the controller has published what pods and API server must trust."""
+        watched = [each for name, each in self.programs.items() if "controller" in name]
+        bundle = ["configmap", "podtls-bundle", "--namespace", NAMESPACE, "--ignore-not-found"]
+        wait_until("the bundle is published", lambda: bool(self.cluster.kubectl("get", *bundle)), watched=watched)
+        wait_until("caBundle is published", lambda: self.ca_bundles() == {self.bundle}, watched=watched)
+
+    def start_ca(self) -> None:
+        """Write the authority's files as the kubelet would, and start the CA with its front."""
+        directory = self.folder / "ca"
+        secret = self.cluster.get("secret", "podtls-issuing", "--namespace", NAMESPACE)
+        for name, content in secret["data"].items():
+            _write(directory / "authority" / name, base64.b64decode(content))
+        variables = environment(self.objects, "StatefulSet", "podtls-ca", container="ca", pod="podtls-ca-0")
+        variables |= {
+            "PODTLS_AUTHORITY": str(directory / "authority"),
+            "PODTLS_LISTEN": LOOPBACK,
+            "PODTLS_FRONT_PORT": str(self.ports["ca"]),
+            **self._places(directory),
+        }
+        bootstrap = self._start("ca-bootstrap", [sys.executable, "-m", "ca", "bootstrap", "--keep"], variables)
+        wait_until("the CA has its certificate", (directory / "run/current").exists, watched=[bootstrap])
+        kubeconfig = account_kubeconfig(self.cluster, "podtls-ca", self.folder / "podtls-ca.kubeconfig")
+        self._serve("ca", variables, KUBECONFIG=kubeconfig)
+
+    def start_webhook(self) -> None:
+        """Start the webhook with its front, on the identity that `enroll_webhook` has fetched."""
+        directory = self.folder / "webhook"
+        _write(directory / "bundle" / contract.BUNDLE_FILE, self.bundle)
+        variables = environment(
+            self.objects, "StatefulSet", "podtls-webhook", container="webhook", pod="podtls-webhook-0"
+        )
+        variables |= {
+            "PODTLS_TRUST_BUNDLE_FILE": str(directory / "bundle" / contract.BUNDLE_FILE),
+            **self._places(directory),
+        }
+        self._serve("webhook", variables)
+
+    def enroll_webhook(self) -> None:
+        """Fetch the webhook's certificate from the real CA, as podtls-init does for the pod podtls-webhook-0."""
+        token = pod_token(self.cluster, NAMESPACE, "podtls-webhook-0", account="podtls-webhook")
+        key = certificate.make_key()
+        chain = est.enroll(
+            self.door("ca"), certificate.make_request(key), token=token, deadline=time.monotonic() + SECONDS
+        )
+        run, places = self.folder / "webhook/run", self._places(self.folder / "webhook")
+        front = FrontSettings.from_env({**places, "PODTLS_FRONT_PORT": str(self.ports["webhook"])}, "webhook")
+        rendered = nginx.render_front(front, run=run, listen=(LOOPBACK,)).encode()
+        files = Generation(certificate.encode_key(key), certificate.encode_chain(chain), self.bundle, rendered)
+        generation.write(run, files)
+
+    def stop(self, *names: str) -> None:
+        """End programs of ours, all when none is named; those that are not running are left out."""
+        for name in names or tuple(self.programs):
+            process = self.programs.pop(name, None)
+            if process is not None and is_running(process):
+                os.kill(process.pid, signal.SIGTERM)
+                # A candidate that waits for the Lease sleeps through its signal for a while.
+                with suppress(OSError):
+                    wait_until(f"{name} has ended", lambda process=process: not is_running(process), seconds=40)  # type: ignore[misc]
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    def _places(self, directory: Path) -> dict[str, str]:
+        (directory / "run").mkdir(parents=True, exist_ok=True)
+        return {
+            "PODTLS_RUN": str(directory / "run"),
+            "PODTLS_SOCKET": str(directory / "app.sock"),
+            "PODTLS_LOG": str(directory / "evidence.jsonl"),
+        }
+
+    def _serve(self, name: str, variables: Mapping[str, str], **more: Path) -> None:
+        """Gunicorn and Nginx, until the door answers."""
+        command = [sys.executable, "-m", "gunicorn", "-c", f"python:{name}.gunicorn_conf", f"{name}.app:from_env()"]
+        app = self._start(name, command, variables, **more)
+        wait_until(f"{name} listens", Path(variables["PODTLS_SOCKET"]).exists, watched=[app])
+        front = self._start(f"{name}-front", _front(self.folder / name / "run"), {})
+        wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, front])
+
+    def _start(self, name: str, argv: Sequence[str], variables: Mapping[str, str], **more: Path) -> Process:
+        settings = {"PYTHONPATH": ROOT, **variables, **more}
+        assigned = [f"{key}={value}" for key, value in settings.items()]
+        self.programs[name] = start(self.cluster.run, f"podtls-{name}", ["env", *assigned, *argv])
+        return self.programs[name]
+
+
+@contextmanager
+def running_podtls(cluster: Cluster) -> Iterator[Podtls]:
+    """podtls, working, in a cluster that has none. NotReadyError."""
+    podtls = prepared(cluster)
+    try:
+        podtls.start_controller()
+        podtls.await_authority()
+        podtls.start_ca()
+        give_address(cluster, NAMESPACE, "podtls-webhook-0")
+        podtls.enroll_webhook()
+        podtls.start_webhook()
+        # Last, since the CA gives names of Services that choose the pod, and an ExternalName chooses none.
+        cluster.apply(
+            *(leading_to_loopback(find(podtls.objects, "Service", f"podtls-{name}")) for name in podtls.ports)
+        )
+        yield podtls
+    finally:
+        podtls.stop()
+
+
+def prepared(cluster: Cluster) -> Podtls:
+    """podtls's objects in the cluster, and none of its programs running."""
+    ports = {"webhook": _free_port(), "ca": _free_port()}
+    objects = on_local_ports(render(), ports["webhook"])
+    folder = cluster.run.folder / "podtls"
+    folder.mkdir(mode=0o700)
+    cluster.apply(*objects)
+    return Podtls(cluster, folder, objects, ports)
+
+
+def give_address(cluster: Cluster, namespace: str, pod: str, address: str = LOOPBACK) -> None:
+    """Say of a pod what its kubelet would say: the address that its requests come from."""
+    exists = ["pod", pod, "--namespace", namespace, "--ignore-not-found"]
+    wait_until(f"pod {namespace}/{pod} is there", lambda: bool(cluster.kubectl("get", *exists)))
+    status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})
+    cluster.kubectl("patch", "pod", pod, "--namespace", namespace, "--subresource=status", "--patch", status)
+
+
+def pod_token(
+    cluster: Cluster, namespace: str, pod: str, *, account: str = "default", audience: str = contract.AUDIENCE
+) -> str:
+    """The token that the kubelet would project into this pod."""
+    bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--audience={audience}", "--duration=600s"]
+    return cluster.kubectl("create", "token", account, "--namespace", namespace, *bound).strip()
+
+
+def _front(run: Path) -> list[str]:
+    configuration = run / contract.CURRENT / contract.NGINX_FILE
+    # As root Nginx would give its workers to `nobody`, who may not enter our folders.
+    settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
+    command = [nginx_program(), "-e", "stderr", "-p", str(run), "-c", str(configuration), "-g", settings]
+    # Nginx overwrites its environment by its title, so that a sweep would not know it: it ends with its parent instead.
+    assert shutil.which("setpriv"), "util-linux's setpriv is missing"
+    return ["setpriv", "--pdeathsig", "TERM", *command]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """As the kubelet: the file is there whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}")
+    fresh.write_bytes(content)
+    fresh.chmod(0o600)
+    fresh.rename(path)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port

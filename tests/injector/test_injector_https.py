@@ -1,0 +1,76 @@
+"""The one HTTPS request: what the deadline covers, and servers that are not even wrong."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from injector.endpoints import Door
+from injector.errors import UnavailableError
+from injector.est import enroll
+from injector.https import Answer, Https, Request
+from tests.injector.authority import Authority
+
+REQUEST = Request(method="GET", path="/", token="t")
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[int]:
+    """Accepts, and then says nothing: not even a handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def soon() -> float:
+    return time.monotonic() + 0.3
+
+
+def test_a_server_that_never_shakes_hands_is_left(authority: Authority) -> None:
+    with silent_server() as port:
+        exchange = Https(Door("127.0.0.1", port), authority.bundle)
+
+        with pytest.raises(UnavailableError, match=f"https://127.0.0.1:{port} did not answer in time"):
+            exchange(REQUEST, deadline=soon())
+
+
+def test_a_resolver_that_hangs_is_left(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: hanging.wait(20) and [])
+
+    with pytest.raises(UnavailableError, match="did not answer in time"):
+        Https(Door("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
+
+    hanging.set()
+
+
+def test_a_name_without_addresses_is_said(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+
+    with pytest.raises(UnavailableError, match="the name has no address"):
+        Https(Door("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
+
+
+def test_a_deadline_that_is_over_sends_nothing(authority: Authority) -> None:
+    with silent_server() as port, pytest.raises(UnavailableError, match="did not answer in time"):
+        Https(Door("127.0.0.1", port), authority.bundle)(REQUEST, deadline=time.monotonic())
+
+
+def test_a_request_has_one_header_a_line_and_its_length() -> None:
+    request = Request(method="POST", path="/x", token="a.b", headers=(("Accept", "text/plain"),), body=b"12345")
+
+    assert request.encode(Door("ca.svc", 8443)) == (
+        b"POST /x HTTP/1.1\r\nHost: ca.svc:8443\r\nAuthorization: Bearer a.b\r\nConnection: close\r\n"
+        b"Content-Length: 5\r\nAccept: text/plain\r\n\r\n12345"
+    )
+
+
+def test_a_chain_that_does_not_end_is_refused(authority: Authority) -> None:
+    def exchange(request: Request, *, deadline: float) -> Answer:
+        assert (request.method, deadline) == ("POST", 1)
+        return Answer(200, "application/pem-certificate-chain", "", authority.bundle * 9)
+
+    with pytest.raises(UnavailableError, match="has 9 certificates, at most 8 are allowed"):
+        enroll(exchange, b"request", token="t", deadline=1)
