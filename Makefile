@@ -7,7 +7,7 @@ CODE := webhook injector ca audit podtls tests bench
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format goldens lock bench clean
+.PHONY: help install demo test test-cluster cluster-up cluster-down cluster-status images lint format goldens lock bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,27 @@ test: $(STAMP) ## unit and integration tests (real gunicorn, Nginx, TLS, DNS), w
 	$(BIN)/coverage run -m pytest -m "not cluster and not node" $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=0
+
+test-cluster: $(STAMP) ## both cluster tiers: real kube-apiserver, kubelet, containerd (builds them once, about 12 minutes)
+	@$(BIN)/python -m tests.cluster build
+	$(BIN)/pytest -m "cluster or node" --timeout 600 $(PYTEST_ARGS)
+
+cluster-up: $(STAMP) ## a real cluster on this machine with podtls and the example shop, to play with
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(STAMP) ## end it and remove all that it left
+	@$(BIN)/python -m tests.cluster down
+
+cluster-status: $(STAMP) ## which clusters there are, and what of them runs
+	@$(BIN)/python -m tests.cluster status
+
+images: ## build both images with docker, podman or buildah, whichever works here
+	@set -e; for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && builder=$$tool && break; done; \
+	test -n "$$builder" || { echo "podtls: none of docker, podman and buildah works here; on Debian: apt-get install buildah" >&2; exit 69; }; \
+	for image in init webhook; do \
+	    $$builder build --file Dockerfile.$$image --tag localhost/podtls-$$image:dev $(BUILD_ARGS) .; \
+	done; \
+	$$builder images | grep -E 'REPOSITORY|localhost/podtls-'
 
 lint: $(STAMP) ## ruff, mypy strict, import-linter, shellcheck
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def measure(options: Options) -> list[Row]:
                 rounds=options.rounds,
                 on_round=partial(_told, options, "enrollment"),
             )
-    whole = figures.own("enrollment at the CA, CPU", WHOLE, "us", measured[WHOLE])
+    whole = figures.own("enrollment at the CA", WHOLE, "us CPU", measured[WHOLE])
     return [*rows, figures.own_below(whole, WHOLE_REACH_US)]
 
 
@@ -59,7 +59,7 @@ def _signing(directory: Path, options: Options) -> list[Row]:
         del subjects[SHARE]
     told = partial(_told, options, "signing")
     measured = figures.interleave(subjects, rounds=options.rounds, on_round=told)
-    ours = figures.own("issuance in the process, CPU", ISSUE, "us", measured[ISSUE])
+    ours = figures.own("issuance", ISSUE, "us CPU", measured[ISSUE])
     if SHARE not in measured:
         return [ours]
     return [ours, figures.peer(ours, SHARE, measured[SHARE], at_most=SHARE_REACH, words="at most 3 x")]

@@ -180,7 +180,7 @@ def _fail(error: CAError | AuditError) -> Response:
     reason = str(error)
     caller = error.caller if isinstance(error, RefusedError) else None
     _say(
-        decision="refuse",
+        decision=_decision(error.http_status),
         status=error.http_status,
         reason=reason[:_REASON_LENGTH],
         namespace=caller.namespace if caller else "",
@@ -191,6 +191,12 @@ def _fail(error: CAError | AuditError) -> Response:
     body = "" if isinstance(error, UnauthenticatedError) else f"podtls: {reason}\n"
     headers = error.headers if isinstance(error, CAError) else UnavailableError.headers
     return Response(body, error.http_status, headers, content_type=_TEXT)
+
+
+def _decision(status: int) -> str:
+    if status == 202:
+        return "wait"
+    return "refuse" if status < 500 else "fail"
 
 
 def _fail_http(error: HTTPException) -> Response:

@@ -75,7 +75,7 @@ def _tell(manifest: Path, *, keep: bool) -> int:
         for line in NOT_PROVEN.splitlines():
             show.line(line, "dim")
         if keep:
-            say_what_to_try(show, actors)
+            say_what_to_try(show, stage, actors)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     return _FAILED if story.failed else 0

@@ -7,28 +7,31 @@ from typing import Final
 
 from injector.contract import BUNDLE_FILE, CERTIFICATE_FILE, CURRENT, KEY_FILE, RUN_DIRECTORY, SIDECAR_CONTAINER
 from podtls.demo import sandbox
+from podtls.demo.kubelet import Kubelet
 from podtls.demo.patch_log import logs
 from podtls.demo.proofs import Actors
+from podtls.demo.scene import Server
 from podtls.demo.show import Show
+from podtls.demo.stage import Stage
 
 _FOLDER: Final = f"{RUN_DIRECTORY}/{CURRENT}"
 _OWN_FILES: Final = f"--cert {_FOLDER}/{CERTIFICATE_FILE} --key {_FOLDER}/{KEY_FILE}"
 
 
-def say_what_to_try(show: Show, actors: Actors) -> None:
+def say_what_to_try(show: Show, stage: Stage, actors: Actors) -> None:
     """Commands that can be copied; each is one line."""
     show.step("Everything goes on running, until Ctrl-C. To try in another terminal")
     show.line("# Ways in; copy these first", "dim")
-    for name, command in _ways_in(actors).items():
+    for name, command in _ways_in(stage.kubelet, actors).items():
         show.line(f'{name}() {{ {shlex.join(command)} "$@"; }}')
-    for what, line in _to_try(actors):
+    for what, line in _to_try(stage, actors):
         show.line(f"# {what}", "dim")
         show.line(line)
 
 
-def _ways_in(actors: Actors) -> Mapping[str, Sequence[str]]:
+def _ways_in(kubelet: Kubelet, actors: Actors) -> Mapping[str, Sequence[str]]:
     """Shell functions: into the sandbox, and into three containers of it."""
-    server, client, kubelet = actors.server, actors.client, actors.stage.kubelet
+    server, client = actors.server, actors.client
     containers = {
         "client_app": (client.namespace, client.pod, client.container),
         "client_nginx": (client.namespace, client.pod, SIDECAR_CONTAINER),
@@ -39,25 +42,25 @@ def _ways_in(actors: Actors) -> Mapping[str, Sequence[str]]:
     return {"sandbox": sandbox.command_to_enter(), **into}
 
 
-def _to_try(actors: Actors) -> Sequence[tuple[str, str]]:
+def _to_try(stage: Stage, actors: Actors) -> Sequence[tuple[str, str]]:
     server, client = actors.server, actors.client
-    service = actors.stage.cluster.store.get("Service", server.namespace, server.service)
+    service = stage.cluster.store.get("Service", server.namespace, server.service)
     address = f"{server.name}:{server.service_port}"
     # The pod's hosts file sends this name to its own Nginx; here the TLS is curl's.
     direct = f"--resolve {address}:{service['spec']['clusterIP']} --cacert {_FOLDER}/{BUNDLE_FILE} https://{address}/"
     fetch = f"import urllib.request as r; print(r.urlopen({client.url!r}).read().decode())"
-    audit = shlex.join([sys.executable, "-P", "-m", "podtls", "audit", "list", *map(str, logs(actors.stage))])
+    audit = shlex.join([sys.executable, "-P", "-m", "podtls", "audit", "list", *map(str, logs(stage))])
     return (
         (f"the app of {client.pod} asks in plain HTTP", f"client_app python3 -c {shlex.quote(fetch)}"),
         ("a client with the pod's own files asks the Service", f"client_nginx curl -sS {_OWN_FILES} {direct}"),
         ("the same without a certificate gets nothing", f"client_nginx curl -sS {direct}"),
         ("a certificate", f"client_nginx openssl x509 -noout -text -in {_FOLDER}/{CERTIFICATE_FILE}"),
         (f"the files of {server.pod}", f"server_nginx ls -l {RUN_DIRECTORY}/ {_FOLDER}/"),
-        ("what its Nginx says", f"sandbox tail {_log(actors)}"),
+        ("what its Nginx says", f"sandbox tail {_log(stage, server)}"),
         ("the patch log", f"sandbox {audit}"),
     )
 
 
-def _log(actors: Actors) -> str:
-    pod = actors.stage.cluster.store.get("Pod", actors.server.namespace, actors.server.pod)
-    return str(actors.stage.folders(pod).logs / f"{SIDECAR_CONTAINER}.log")
+def _log(stage: Stage, server: Server) -> str:
+    pod = stage.cluster.store.get("Pod", server.namespace, server.pod)
+    return str(stage.folders(pod).logs / f"{SIDECAR_CONTAINER}.log")

@@ -7,18 +7,19 @@ their own.
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from injector.contract import SIDECAR_CONTAINER
 from podtls.demo.capture import Report
 from podtls.demo.certificates import foreign_client
 from podtls.demo.clients import Attempt, Identity, Target, ask, ask_in_plaintext, save
 from podtls.demo.errors import DemoError
+from podtls.demo.network import GATEWAY
 from podtls.demo.scene import IMPOSTOR, Client, Server, visit
-from podtls.demo.stage import Stage
+from podtls.demo.store import Object
 
 _LOG_SECONDS: Final = 5.0
 _DIAL_SECONDS: Final = 15.0
@@ -47,11 +48,41 @@ class Proof:
     why: tuple[str, ...]
 
 
+class Recording(Protocol):
+    """A capture under way."""
+
+    def stop(self) -> Report:
+        """End it; what was seen."""
+        ...
+
+
+class World(Protocol):
+    """What a person with kubectl and a look at the wires could see and do."""
+
+    def log(self, namespace: str, pod: str, container: str) -> str:
+        """All that a container wrote."""
+        ...
+
+    def execute(
+        self, namespace: str, pod: str, container: str, command: Sequence[str], seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container. Raises DemoError, subprocess.TimeoutExpired."""
+        ...
+
+    def capture(self, namespace: str, pod: str) -> Recording:
+        """Begin to record a pod's wire. Raises DemoError."""
+        ...
+
+    def apply(self, manifest: Object) -> object:
+        """Create an object. Raises DemoError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Actors:
     """Who plays: the pod that serves, the pod that dials, and how to reach the former with the latter's files."""
 
-    stage: Stage
+    world: World
     server: Server
     client: Client
     target: Target
@@ -61,23 +92,23 @@ class Actors:
 
     def nginx_log(self, pod: str) -> str:
         """All that Nginx of a pod of the server's namespace wrote."""
-        return self.stage.kubelet.logs(self.server.namespace, pod, SIDECAR_CONTAINER)
+        return self.world.log(self.server.namespace, pod, SIDECAR_CONTAINER)
 
 
 def plain_http_works(actors: Actors) -> Iterator[Proof]:
     """The app's own `http://` reaches the other app, and the wire between the pods carries TLS records only."""
     received, report = "", Report((), 0, 0)
     for _ in range(_CAPTURES):
-        capture = actors.stage.node.capture(actors.server.namespace, actors.server.pod)
+        capture = actors.world.capture(actors.server.namespace, actors.server.pod)
         try:
-            received = dial(actors.stage, actors.client)
+            received = dial(actors.world, actors.client)
         finally:
-            report = capture.stop()
+            report = between_pods(capture.stop())
         if report.is_tls_only or report.plaintext:
             break
     status, _, rest = received.partition("\r\n")
     body = rest.partition("\r\n\r\n")[2].strip()
-    own_log = actors.stage.kubelet.logs(actors.client.namespace, actors.client.pod, actors.client.container)
+    own_log = actors.world.log(actors.client.namespace, actors.client.pod, actors.client.container)
     yield Proof(
         f"{actors.client.pod} asks {actors.client.url} in plain HTTP and gets the answer",
         status.startswith("HTTP/1."),
@@ -106,14 +137,14 @@ def refusals(actors: Actors) -> Iterator[Proof]:
 
 def wrong_name(actors: Actors, visitor: str) -> Iterator[Proof]:
     """A pod dials a Service whose endpoints lead to the server's pods, but whose name the CA gave to nobody."""
-    right = dial(actors.stage, visit(actors.server, actors.server.service))
+    right = dial(actors.world, visit(actors.server, actors.server.service))
     yield Proof(
         f"control: {visitor} dials {actors.server.name} by its right name and gets the answer",
         right.startswith("HTTP/1."),
         (f"answer: {_first_line(right)}",),
     )
     before = len(actors.nginx_log(visitor))
-    received = dial(actors.stage, visit(actors.server, IMPOSTOR))
+    received = dial(actors.world, visit(actors.server, IMPOSTOR))
     reason = _wait_for_line(lambda: actors.nginx_log(visitor)[before:], "upstream SSL certificate does not match")
     yield Proof(
         "a wrong name is refused: the server's certificate does not carry it",
@@ -122,24 +153,33 @@ def wrong_name(actors: Actors, visitor: str) -> Iterator[Proof]:
     )
 
 
-def dial(stage: Stage, client: Client) -> str:
-    """What an app in the client's container receives when it asks in plain HTTP; "" when nothing came back."""
+def dial(world: World, client: Client) -> str:
+    """What an app in the client's container receives when it asks in plain HTTP; "" when nothing came back.
+
+    Raises DemoError when nothing happens at all.
+    """
     command = ["python3", "-c", _DIAL, client.host, str(client.port)]
     try:
-        return stage.kubelet.exec(client.namespace, client.pod, client.container, command, _DIAL_SECONDS).stdout
+        return world.execute(client.namespace, client.pod, client.container, command, _DIAL_SECONDS).stdout
     except subprocess.TimeoutExpired as error:
         raise DemoError(f"{client.pod}: {client.url} gave no answer for {_DIAL_SECONDS:g} s") from error
+
+
+def between_pods(report: Report) -> Report:
+    """The same without the node's own streams: kubelet probes the app in plaintext, from the node it runs on."""
+    streams = tuple(stream for stream in report.streams if GATEWAY not in {stream.source[0], stream.destination[0]})
+    return replace(report, streams=streams)
 
 
 def _wire_proof(actors: Actors, report: Report) -> Proof:
     records = ", ".join(f"{count} {kind}" for kind, count in report.records.items() if count)
     clear = report.plaintext[0].plaintext[:40] if report.plaintext else b""
     return Proof(
-        f"on the wire of {actors.server.pod} there are TLS records and nothing else",
+        f"between the pods the wire of {actors.server.pod} carries TLS records and nothing else",
         report.is_tls_only,
         (
             f"captured on its veth: {len(report.streams)} streams, records: {records or 'none'}",
-            f"plaintext: {clear!r}" if clear else f"plaintext: none; frames lost: {report.lost + report.unknown}",
+            f"plaintext: {clear!r}" if clear else f"plaintext: none; frames missed: {report.lost + report.unknown}",
         ),
     )
 

@@ -74,5 +74,5 @@ def begun_renewal(actors: Actors, before: x509.Certificate) -> Iterator[Renewal]
     """Open a connection and use it, then add a Service: from now on the pod's sidecar finds that its names changed."""
     with held_connection(actors.target, actors.identity) as held:
         ask_again(held)
-        actors.stage.apply(later_service(actors.server))
+        actors.world.apply(later_service(actors.server))
         yield Renewal(actors, before, held)

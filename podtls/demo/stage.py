@@ -4,7 +4,7 @@ import base64
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final
 from podtls.demo import apiserver
 from podtls.demo.admission import Admitted
 from podtls.demo.assembly import Sandbox
+from podtls.demo.capture import Capture
 from podtls.demo.certificates import self_signed
 from podtls.demo.cluster import API_PORT, API_SERVICE, API_SERVICE_ADDRESS, Cluster, encode_secret
 from podtls.demo.endpoints import backends
@@ -28,7 +29,7 @@ from podtls.demo.webhook_client import Address, WebhookClient
 
 BUNDLE_NAME: Final = "podtls-bundle"
 ISSUING_NAME: Final = "podtls-issuing"
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 45.0
 _CREATE_SECONDS: Final = 30.0
 _ISSUING_FILES: Final = ("tls.crt", "tls.key", "ca.crt")
 
@@ -63,6 +64,20 @@ class Stage:
     def running(self, pod: Object) -> RunningPod:
         """A pod as it runs. Raises NotFoundError."""
         return self.kubelet.pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    def log(self, namespace: str, pod: str, container: str) -> str:
+        """All that a container wrote. Raises NotFoundError."""
+        return self.kubelet.logs(namespace, pod, container)
+
+    def execute(
+        self, namespace: str, pod: str, container: str, command: Sequence[str], seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """`kubectl exec`. Raises NotFoundError, ContainerError, subprocess.TimeoutExpired."""
+        return self.kubelet.exec(namespace, pod, container, command, seconds)
+
+    def capture(self, namespace: str, pod: str) -> Capture:
+        """Begin a capture on a pod's wire. Raises NotFoundError, ContainerError."""
+        return self.node.capture(namespace, pod)
 
     def folders(self, pod: Object) -> Sandbox:
         """Where a running pod's volumes and logs are. Raises DemoError."""

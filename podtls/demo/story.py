@@ -96,6 +96,11 @@ class Story:
             if raw["kind"] != "Namespace":
                 self._admit(raw)
         self.stage.wait_ready(self.enrolled)
+        for each in self.enrolled:
+            address = self.stage.running(each.pod).address
+            self.show.fact(
+                "pod ready", f"{_full_name(each.pod)} at {address} ({', '.join(_container_names(each.pod))})"
+            )
 
     def _admit(self, manifest: Object) -> None:
         for admitted in self.stage.apply(manifest):

@@ -22,9 +22,7 @@ def test_the_table_says_median_range_ratio_and_whether_the_reach_is_held() -> No
         console.print(report.table([OURS, NAIVE, FLOOR]))
 
     lines = captured.get().splitlines()
-    ours, naive, floor = (
-        next(line for line in lines if f" {name} " in line) for name in ("podtls  ", "naive", "floor")
-    )
+    ours, naive, floor = (next(line for line in lines if f" {name} " in line) for name in NAMES)
     assert "450 us" in ours
     assert "400 to 500" in ours
     assert "0.10 x" in naive

@@ -88,8 +88,6 @@ def body(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 @pytest.fixture
-def door_to(
-    settings: Settings, authority: Authority, cluster: FakeCluster
-) -> Callable[[EvidenceLog], FlaskClient]:
+def door_to(settings: Settings, authority: Authority, cluster: FakeCluster) -> Callable[[EvidenceLog], FlaskClient]:
     """The door with another evidence log."""
     return lambda log: create_app(settings, authority, cluster, log, clock=lambda: NOW).test_client()

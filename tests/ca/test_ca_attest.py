@@ -183,7 +183,9 @@ def test_address_is_waited_for_and_then_refused(
     created = _before(age)
     cluster.pods["shop", "payments-1"] = pod_object(metadata__creationTimestamp=created, **_status(status))
 
-    with pytest.raises(expected, match=r"source address 10\.1\.2\.3 is not the pod's, the API server shows (none|10\.)"):
+    with pytest.raises(
+        expected, match=r"source address 10\.1\.2\.3 is not the pod's, the API server shows (none|10\.)"
+    ):
         attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
@@ -210,9 +212,7 @@ def test_old_pod_that_changed_a_moment_ago_is_waited_for(
 
 
 @pytest.mark.parametrize("source", ["10.9.9.9", ""])
-def test_address_is_only_recorded_when_the_installation_says_so(
-    source: str, cluster: FakeCluster, token: str
-) -> None:
+def test_address_is_only_recorded_when_the_installation_says_so(source: str, cluster: FakeCluster, token: str) -> None:
     assert attest(Claim(f"Bearer {token}", source), cluster, RECORD, NOW).identity == IDENTITY
 
 

@@ -32,7 +32,9 @@ def test_key_that_signed_the_request_is_proven(key: Key) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        pytest.param(rsa.generate_private_key(65537, 1024), "RSA key of 1024 bits: allowed are 3072 to 4096", id="1024"),
+        pytest.param(
+            rsa.generate_private_key(65537, 1024), "RSA key of 1024 bits: allowed are 3072 to 4096", id="1024"
+        ),
         pytest.param(rsa.generate_private_key(65537, 2048), "RSA key of 2048 bits", id="2048"),
         pytest.param(rsa.generate_private_key(3, 3072), "RSA exponent", id="exponent 3"),
         pytest.param(ec.generate_private_key(ec.SECP192R1()), "key on curve secp192r1", id="P-192"),
@@ -54,7 +56,11 @@ def test_rsa_16384_is_refused_before_its_signature_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [pytest.param(ed448.Ed448PrivateKey.generate(), id="Ed448"), pytest.param(dsa.generate_private_key(1024), id="DSA")]
+    "key",
+    [
+        pytest.param(ed448.Ed448PrivateKey.generate(), id="Ed448"),
+        pytest.param(dsa.generate_private_key(1024), id="DSA"),
+    ],
 )
 def test_key_of_another_kind_is_refused(key: ed448.Ed448PrivateKey | dsa.DSAPrivateKey) -> None:
     algorithm = None if isinstance(key, ed448.Ed448PrivateKey) else hashes.SHA256()

@@ -70,7 +70,9 @@ def test_service_account_with_dots_is_an_identity() -> None:
     assert str(identity) == "spiffe://corp.example/ns/shop/sa/ci.bot"
 
 
-@pytest.mark.parametrize("user", ["admin", "system:node:node-1", "system:serviceaccount:shop", "x:system:serviceaccount:a:b"])
+@pytest.mark.parametrize(
+    "user", ["admin", "system:node:node-1", "system:serviceaccount:shop", "x:system:serviceaccount:a:b"]
+)
 def test_user_that_is_no_service_account_has_no_identity(user: str) -> None:
     with pytest.raises(IdentityError, match="expected system:serviceaccount"):
         WorkloadIdentity.from_user(user, TrustDomain("cluster.local"))

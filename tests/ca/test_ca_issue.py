@@ -63,9 +63,7 @@ def test_leaf_has_exactly_these_extensions(leaf: x509.Certificate, authority: Au
     assert found["2.5.29.35"] == (False, x509.AuthorityKeyIdentifier(issuer_ski.digest, None, None))
     no_revocation = x509.ObjectIdentifier("2.5.29.56")
     assert found["2.5.29.56"] == (False, x509.UnrecognizedExtension(no_revocation, b"\x05\x00"))
-    alternative = x509.SubjectAlternativeName(
-        [*map(x509.DNSName, NAMES.dns), x509.UniformResourceIdentifier(URI)]
-    )
+    alternative = x509.SubjectAlternativeName([*map(x509.DNSName, NAMES.dns), x509.UniformResourceIdentifier(URI)])
     assert found["2.5.29.17"] == (False, alternative)
     assert len(found) == 7
 
@@ -206,9 +204,7 @@ def _template(key: PublicKey, authority: Authority, **changes: Any) -> Template:
             "extensions",
             id="critical where it must not be",
         ),
-        pytest.param(
-            {"extensions": {"more": (x509.OCSPNoCheck(), False)}}, "extensions", id="an extension too many"
-        ),
+        pytest.param({"extensions": {"more": (x509.OCSPNoCheck(), False)}}, "extensions", id="an extension too many"),
     ],
 )
 def test_leaf_that_breaks_a_rule_is_named_and_never_leaves(

@@ -63,9 +63,7 @@ def test_pkilint_has_nothing_to_say_but_what_is_explained(name: str, files: dict
 @pytest.mark.parametrize(
     ("issuer", "subject"), [pytest.param("root", "issuing", id="root"), pytest.param("issuing", "leaf", id="issuing")]
 )
-def test_pkilint_finds_that_each_certificate_fits_its_issuer(
-    issuer: str, subject: str, files: dict[str, Path]
-) -> None:
+def test_pkilint_finds_that_each_certificate_fits_its_issuer(issuer: str, subject: str, files: dict[str, Path]) -> None:
     assert _pkilint("lint_pkix_signer_signee_cert_chain", files[issuer], files[subject]) == set()
 
 

@@ -12,6 +12,7 @@ from tests.cluster.images import Image
 from tests.cluster.launch import running_control_plane, running_node
 from tests.cluster.node import Node
 from tests.cluster.parts import missing
+from tests.cluster.podtls_local import Podtls, running_podtls
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,13 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     skip_unless_complete("control-plane")
     with running_control_plane(keep_logs=lambda: request.session.testsfailed > 0) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def podtls(control_plane: Cluster) -> Iterator[Podtls]:
+    """podtls as shipped in `control_plane`, its programs running as processes of this machine."""
+    with running_podtls(control_plane) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def install(node: Node, overlay: str = "default") -> None:
     wait_ready(node.cluster)
 
 
-def wait_ready(cluster: Cluster, *, seconds: int = 180) -> None:
+def wait_ready(cluster: Cluster, *, seconds: int = 100) -> None:
     """Return when webhook, CA and controller run as often as they should and kube-apiserver trusts the webhook."""
     for workload in ("statefulset/podtls-ca", "statefulset/podtls-webhook", "deployment/podtls-controller"):
         cluster.kubectl("rollout", "status", workload, "-n", NAMESPACE, f"--timeout={seconds}s")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from podtls.demo import sandbox
 from podtls.demo.errors import SandboxError
 from tests.demo.sandboxes import ROOT, SECONDS, RemoteWorld, descendants, namespaces, start, still_there, until
 
-SLEEPER = (
-    "import subprocess, time; subprocess.Popen(['setsid', 'sleep', '600']); print('up', flush=True); time.sleep(600)"
-)
+SLEEPER = """
+import subprocess, tempfile, time
+tempfile.mkdtemp(prefix="podtls-left-")
+subprocess.Popen(["setsid", "sleep", "600"])
+print("up", flush=True)
+time.sleep(600)
+"""
 LEAVER = "import atexit, sys, time; atexit.register(print, 'ended in order'); print('up', flush=True); time.sleep(600)"
 
 
@@ -81,7 +86,7 @@ def test_entering_replaces_this_process() -> None:
     ],
 )
 def test_whatever_ends_it_nothing_is_left(end: Callable[[subprocess.Popen[str]], None]) -> None:
-    before = (Path("/proc/self/mountinfo").read_text(encoding="utf-8"), sorted(os.listdir("/dev/shm")))  # noqa: PTH208
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     with start("-c", SLEEPER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -92,10 +97,10 @@ def test_whatever_ends_it_nothing_is_left(end: Callable[[subprocess.Popen[str]],
         process.wait(SECONDS)
 
     assert len(pids) >= 2
+    assert not [*Path("/dev/shm").glob("podtls-left-*"), *Path(tempfile.gettempdir()).glob("podtls-left-*")]
     assert spaces
     until(lambda: not still_there(pids, spaces), "its processes and namespaces to be gone")
-    after = (Path("/proc/self/mountinfo").read_text(encoding="utf-8"), sorted(os.listdir("/dev/shm")))  # noqa: PTH208
-    assert after == before
+    assert Path("/proc/self/mountinfo").read_text(encoding="utf-8") == mounts
 
 
 @pytest.mark.namespaces
@@ -158,6 +163,13 @@ def test_where_namespaces_are_forbidden_it_says_what_to_type_and_ends_with_69() 
     assert (done.returncode, done.stdout) == (EXIT_UNAVAILABLE, "")
     assert "does not let us make namespaces (unshare: No space left on device)" in done.stderr
     assert "sudo sysctl -w user.max_user_namespaces=10000" in done.stderr
+
+
+@pytest.mark.namespaces
+def test_a_capture_of_a_wire_that_is_not_there_is_refused() -> None:
+    done = run_inside("from podtls.demo.capture import Capture; Capture('veth99')")
+
+    assert "OSError: [Errno 19] No such device" in done.stderr
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

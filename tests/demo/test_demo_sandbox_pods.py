@@ -236,6 +236,15 @@ def test_a_capture_tells_plaintext_from_nothing(world: RemoteWorld) -> None:
     assert any(text.startswith("GET /secret HTTP/1.1") for text in report["plaintext"])
 
 
+def test_a_capture_keeps_what_it_saw_when_its_pod_goes(world: RemoteWorld) -> None:
+    run(world, a_pod("leaver", {"name": "c", "command": SLEEP}))
+    world.begin_capture(NS, "leaver")
+
+    world.stop_pod(NS, "leaver", 1)
+
+    assert world.end_capture()["plaintext"] == []
+
+
 def test_the_sysctl_of_the_pod_lets_its_user_bind_low_ports(world: RemoteWorld) -> None:
     bind = "import socket; socket.create_server(('127.0.1.1', 80)); print('bound')"
     container = {"name": "c", "command": ["sleep", "600"], "securityContext": {"runAsUser": 64321}}

@@ -104,6 +104,7 @@ def test_volumes_are_mounted_where_the_pod_says(volumes: Volumes, mount: Manifes
 
     steps = container.mounts(wanted, volumes, {"POD": "web"})
 
+    assert container.mounts(wanted, volumes, {"POD": "web"}) == steps, "what is there already is taken as it is"
     assert steps == (Bind("/data", str(tmp_path / "pod" / source), read_only=True),)
     assert Path(tmp_path / "pod" / source).is_dir()
 

@@ -1,0 +1,419 @@
+"""The door: statuses, headers, order of the checks, and what is recorded."""
+
+import base64
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs7
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from audit.log import EvidenceLog, TornLine, read
+from audit.record import CertificateRecord
+from ca.app import create_app
+from ca.authority import Authority
+from ca.csr import DER_LIMIT
+from ca.errors import UnavailableError
+from ca.settings import Settings
+from injector import contract
+from tests.ca.world import (
+    ADDRESS,
+    NOW,
+    RECORD_ID,
+    UID,
+    body_of,
+    pod_object,
+    request_der,
+    service_object,
+    user_of,
+)
+from tests.fakes import FakeCluster
+
+Key = ec.EllipticCurvePrivateKey
+FULL = Path("/dev/full")
+
+
+def enroll(client: FlaskClient, headers: dict[str, str], body: bytes) -> TestResponse:
+    return client.post(contract.PATH_ENROLL, headers=headers, data=body)
+
+
+def records(log: EvidenceLog) -> list[CertificateRecord]:
+    if not log.path.exists():
+        return []
+    found = list(read(log.path))
+    assert not any(isinstance(each, TornLine) for each in found)
+    return [each for each in found if isinstance(each, CertificateRecord)]
+
+
+def leaf_of(answer: TestResponse) -> x509.Certificate:
+    (leaf,) = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.data))
+    return leaf
+
+
+def test_attested_pod_gets_a_certificate_for_its_key_and_its_names(
+    client: FlaskClient, headers: dict[str, str], body: bytes, key: Key
+) -> None:
+    answer = enroll(client, headers, body)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/pkcs7-mime; smime-type=certs-only"
+    assert answer.headers["Content-Transfer-Encoding"] == "base64"
+    leaf = leaf_of(answer)
+    assert leaf.public_key() == key.public_key()
+    assert leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.DNSName
+    ) == [
+        "10-1-2-3.shop.pod.cluster.local",
+        "fd00--3.shop.pod.cluster.local",
+        "payments.shop.svc",
+        "payments.shop.svc.cluster.local",
+    ]
+
+
+def test_our_own_client_gets_leaf_and_issuing_ca(
+    client: FlaskClient, headers: dict[str, str], body: bytes, key: Key, authority: Authority
+) -> None:
+    answer = enroll(client, {**headers, "Accept": contract.TYPE_PEM_CHAIN}, body)
+
+    leaf, issuing = x509.load_pem_x509_certificates(answer.data)
+    assert answer.content_type == contract.TYPE_PEM_CHAIN
+    assert leaf.public_key() == key.public_key()
+    assert issuing == authority.certificate
+
+
+def test_certificate_that_left_is_recorded_with_all_that_led_to_it(
+    client: FlaskClient, headers: dict[str, str], key: Key, log: EvidenceLog
+) -> None:
+    asked: list[x509.GeneralName] = [x509.DNSName("admin.example")]
+
+    leaf = leaf_of(enroll(client, headers, body_of(request_der(key, names=asked))))
+
+    (record,) = records(log)
+    assert (record.decision, record.reason, record.replica, record.source) == (
+        "issue",
+        "attested",
+        "podtls-ca-0",
+        ADDRESS,
+    )
+    assert (record.namespace, record.pod, record.pod_uid, record.node) == ("shop", "payments-1", UID, "node-1")
+    assert record.spiffe_id == "spiffe://cluster.local/ns/shop/sa/payments"
+    assert record.ignored_names == ["DNS:admin.example"]
+    assert record.serial == f"{leaf.serial_number:x}"
+    assert (record.not_before, record.not_after) == (leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    assert record.token_id == "JTI=b5a2f1e0-1111-2222-3333-444455556666"
+    assert record.patch_record == RECORD_ID
+    assert record.key_digest.startswith("sha256:")
+    assert "admin.example" not in record.dns
+    assert record.time == NOW
+
+
+def test_pod_chooses_its_lifetime(
+    client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(metadata__annotations={contract.LIFETIME: "1h"})
+
+    leaf = leaf_of(enroll(client, headers, body))
+
+    assert leaf.not_valid_after_utc == NOW.replace(microsecond=0) + timedelta(hours=1)
+
+
+def test_own_pods_enroll_like_any_other(client: FlaskClient, cluster: FakeCluster, body: bytes) -> None:
+    pod = pod_object(
+        metadata__name="podtls-webhook-0",
+        metadata__namespace="podtls-system",
+        spec__serviceAccountName="podtls-webhook",
+    )
+    cluster.pods["podtls-system", "podtls-webhook-0"] = pod
+    token = cluster.issue_token(user_of(pod), contract.AUDIENCE)
+    headers = {
+        "Authorization": f"Bearer {token}",
+        contract.HEADER_SOURCE: ADDRESS,
+        "Content-Type": "application/pkcs10",
+    }
+
+    assert "sa/podtls-webhook" in leaf_of(enroll(client, headers, body)).subject.rfc4514_string()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        pytest.param({"Authorization": ""}, 401, id="no token"),
+        pytest.param({"Authorization": "Bearer expired"}, 401, id="expired token"),
+        pytest.param({"Authorization": "Basic cm9vdDp4"}, 401, id="Basic"),
+    ],
+)
+def test_challenge_is_empty_and_comes_before_anything_is_parsed(
+    change: dict[str, str], status: int, client: FlaskClient, headers: dict[str, str], log: EvidenceLog
+) -> None:
+    # Everything else is wrong as well, and nobody looks at it.
+    wrong = {"Content-Type": "text/html", "Accept": "text/html", **{k: v for k, v in headers.items() if "Podtls" in k}}
+
+    answer = enroll(client, {**wrong, **change}, b"\x00" * 200_000)
+
+    assert answer.status_code == status
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.data == b""
+    assert records(log) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "body", "status", "reason"),
+    [
+        pytest.param({}, b"!!!", 400, "not base64", id="not base64"),
+        pytest.param({}, body_of(b"garbage"), 400, "not DER that can be read", id="garbage DER"),
+        pytest.param({}, b"", 400, "not DER that can be read", id="empty"),
+        pytest.param(
+            {}, body_of(request_der(rsa.generate_private_key(65537, 1024))), 400, "RSA key of 1024 bits", id="RSA 1024"
+        ),
+        pytest.param({}, body_of(request_der(ec.generate_private_key(ec.SECP192R1()))), 400, "secp192r1", id="P-192"),
+        pytest.param({}, body_of(b"\x30" * (DER_LIMIT + 1)), 413, f"allowed are {DER_LIMIT}", id="huge request"),
+        pytest.param({}, b"a" * (contract.CA_BODY_LIMIT + 1), 413, "exceeds the capacity limit", id="huge body"),
+        pytest.param({"Content-Type": "application/json"}, b"{}", 415, "expected application/pkcs10", id="JSON"),
+        pytest.param({"Accept": "text/html"}, b"", 406, "the answer is application/pkcs7-mime", id="a browser"),
+    ],
+)
+def test_bad_request_of_an_attested_pod_is_told_why(
+    change: dict[str, str],
+    body: bytes,
+    status: int,
+    reason: str,
+    client: FlaskClient,
+    headers: dict[str, str],
+    log: EvidenceLog,
+) -> None:
+    answer = enroll(client, {**headers, **change}, body)
+
+    assert answer.status_code == status
+    assert reason in answer.text
+    assert answer.content_type == "text/plain; charset=utf-8"
+    assert records(log) == []
+
+
+def test_request_signed_by_another_key_is_refused(
+    client: FlaskClient, headers: dict[str, str], key: Key, log: EvidenceLog
+) -> None:
+    der = bytearray(request_der(key))
+    der[-1] ^= 1
+
+    answer = enroll(client, headers, body_of(bytes(der)))
+
+    assert answer.status_code == 400
+    assert "not made with the private key of its public key" in answer.text
+    assert records(log) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"metadata__uid": "new"}, "the uid differs", id="another pod's uid"),
+        pytest.param({"status__phase": "Succeeded"}, "has finished: Succeeded", id="finished"),
+        pytest.param({"spec__serviceAccountName": "orders"}, "another service account", id="service account changed"),
+        pytest.param({"metadata__labels": {}}, "is not injected", id="not injected"),
+        pytest.param({"status__podIPs": [{"ip": "10.9.9.9"}]}, "is not the pod's", id="address of another pod"),
+    ],
+)
+def test_refusal_is_told_and_recorded_with_the_same_reason(
+    changes: dict[str, Any],
+    reason: str,
+    client: FlaskClient,
+    headers: dict[str, str],
+    body: bytes,
+    cluster: FakeCluster,
+    log: EvidenceLog,
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(**changes)
+
+    answer = enroll(client, headers, body)
+
+    (record,) = records(log)
+    assert answer.status_code == 403
+    assert reason in answer.text
+    assert record.decision == "refuse"
+    assert answer.text == f"podtls: {record.reason}\n"
+    assert (record.pod, record.pod_uid, record.token_id[:4]) == ("payments-1", UID, "JTI=")
+    assert (record.serial, record.dns) == ("", [])
+
+
+def test_pod_that_is_gone_is_refused(
+    client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    cluster.pods.clear()
+
+    answer = enroll(client, headers, body)
+
+    assert (answer.status_code, answer.text) == (403, "podtls: pod shop/payments-1 is gone\n")
+    assert [record.decision for record in records(log)] == ["refuse"]
+
+
+def test_address_that_is_not_there_yet_is_worth_another_try(
+    client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(
+        metadata__creationTimestamp="2030-05-01T11:59:59Z", status__podIPs=None
+    )
+
+    answer = enroll(client, headers, body)
+
+    assert answer.status_code == 202
+    assert answer.headers["Retry-After"] == "1"
+    assert records(log) == []
+
+
+def test_nothing_is_signed_while_the_api_server_is_down(
+    client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    cluster.down = UnavailableError("the API server does not answer: MaxRetryError")
+
+    answer = enroll(client, headers, body)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert "the API server does not answer" in answer.text
+    assert records(log) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [pytest.param({}, id="certificate"), pytest.param({"status__phase": "Failed"}, id="refusal")]
+)
+def test_nothing_leaves_while_the_log_is_full(
+    changes: dict[str, Any],
+    door_to: Callable[[EvidenceLog], FlaskClient],
+    headers: dict[str, str],
+    body: bytes,
+    cluster: FakeCluster,
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(**changes)
+
+    answer = enroll(door_to(EvidenceLog(FULL)), headers, body)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "2"
+    assert "No space left on device" in answer.text
+    assert "BEGIN" not in answer.text
+
+
+def test_names_endpoint_says_what_a_certificate_would_carry(
+    client: FlaskClient, headers: dict[str, str], cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    cluster.service_objects.append(service_object("added-later", {"app": "payments"}))
+
+    answer = client.get(contract.PATH_NAMES, headers=headers)
+
+    assert answer.status_code == 200
+    assert answer.json == {
+        "dns": [
+            "10-1-2-3.shop.pod.cluster.local",
+            "added-later.shop.svc",
+            "added-later.shop.svc.cluster.local",
+            "fd00--3.shop.pod.cluster.local",
+            "payments.shop.svc",
+            "payments.shop.svc.cluster.local",
+        ],
+        "uri": "spiffe://cluster.local/ns/shop/sa/payments",
+    }
+    assert records(log) == []
+
+
+@pytest.mark.parametrize(
+    ("token", "uid", "status"),
+    [pytest.param(None, UID, 401, id="no token"), pytest.param("good", "new", 403, id="another pod")],
+)
+def test_names_endpoint_attests_too(
+    token: str | None, uid: str, status: int, client: FlaskClient, headers: dict[str, str], cluster: FakeCluster
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(metadata__uid=uid)
+    sent = headers if token else {contract.HEADER_SOURCE: ADDRESS}
+
+    assert client.get(contract.PATH_NAMES, headers=sent).status_code == status
+
+
+def test_cacerts_gives_the_bundle_and_the_issuing_ca_to_anybody(client: FlaskClient, authority: Authority) -> None:
+    answer = client.get(contract.PATH_CACERTS)
+
+    found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.data))
+    assert answer.headers["Content-Transfer-Encoding"] == "base64"
+    assert set(found) == {authority.bundle[0], authority.certificate}
+
+
+def test_cacerts_in_another_form_is_not_acceptable(client: FlaskClient) -> None:
+    assert client.get(contract.PATH_CACERTS, headers={"Accept": "text/html"}).status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        pytest.param("GET", contract.PATH_ENROLL, 405, "POST", id="method"),
+        pytest.param("GET", "/.well-known/est/csrattrs", 404, "", id="comes later"),
+    ],
+)
+def test_what_is_not_there_is_said_in_plain_text(
+    method: str, path: str, status: int, allow: str, client: FlaskClient
+) -> None:
+    answer = client.open(path, method=method)
+
+    assert answer.status_code == status
+    assert answer.content_type == "text/plain; charset=utf-8"
+    assert answer.text.startswith("podtls: ")
+    assert allow in answer.headers.get("Allow", "")
+
+
+def test_replica_with_key_and_log_is_ready(client: FlaskClient) -> None:
+    assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_replica_that_cannot_record_is_not_ready(door_to: Callable[[EvidenceLog], FlaskClient], tmp_path: Path) -> None:
+    answer = door_to(EvidenceLog(tmp_path / "no" / "such" / "log")).get("/readyz")
+
+    assert answer.status_code == 503
+    assert "No such file" in answer.text
+
+
+def test_replica_with_an_expired_authority_is_not_ready(
+    settings: Settings, authority: Authority, cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    late = authority.certificate.not_valid_after_utc
+
+    answer = create_app(settings, authority, cluster, log, clock=lambda: late).test_client().get("/readyz")
+
+    assert (answer.status_code, answer.text) == (503, "podtls: the issuing CA has expired\n")
+
+
+def test_metrics_count_what_was_answered(client: FlaskClient, headers: dict[str, str], body: bytes) -> None:
+    enroll(client, headers, body)
+    enroll(client, {}, body)
+    client.get("/nowhere")
+
+    text = client.get("/metrics").text
+
+    assert 'podtls_ca_requests_total{code="200",route="enroll"} 1.0' in text
+    assert 'podtls_ca_requests_total{code="401",route="enroll"} 1.0' in text
+    assert 'podtls_ca_requests_total{code="404",route="none"} 1.0' in text
+
+
+def test_log_says_each_decision_once_and_no_secret(
+    client: FlaskClient,
+    headers: dict[str, str],
+    body: bytes,
+    caplog: pytest.LogCaptureFixture,
+    log: EvidenceLog,
+    cluster: FakeCluster,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    enroll(client, headers, body)
+    enroll(client, {**headers, "Authorization": "Bearer planted-secret-token"}, body)
+    cluster.pods.clear()
+    enroll(client, headers, body)
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "ca.app"]
+    assert ['"decision":"issue"' in line for line in lines] == [True, False, False]
+    written = "\n".join(lines) + log.path.read_text()
+    token = headers["Authorization"].removeprefix("Bearer ")
+    for secret in (token, "planted-secret-token", "PRIVATE KEY", body.decode().splitlines()[0]):
+        assert secret not in written
