@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from ca import loop
 
             loop.control(os.environ)
-        else:
-            _bootstrap(os.environ)
-        if parsed.command == "bootstrap" and parsed.keep:
+        elif parsed.keep:
             _keep(os.environ)
+        else:
+            _bootstrap(os.environ, datetime.now(UTC))
     except (CAError, AuditError, InjectorError) as error:
         _say(f"{parsed.command}: {error}")
         return _exit_code(error)
@@ -69,7 +69,7 @@ def _create(directory: Path, environ: Mapping[str, str]) -> None:
     _say(f"create: {directory}/issuing: issuing CA until {issuing.not_valid_after_utc:%F}")
 
 
-def _bootstrap(environ: Mapping[str, str]) -> None:
+def _bootstrap(environ: Mapping[str, str], now: datetime) -> None:
     settings = Settings.from_env(environ)
     front = FrontSettings.from_env(environ, "ca")
     listen = listen_addresses(environ) or network.listen_addresses()
@@ -78,7 +78,7 @@ def _bootstrap(environ: Mapping[str, str]) -> None:
         authority.load(settings.authority),
         EvidenceLog(settings.log),
         nginx_conf=nginx.render_front(front, run=settings.run_directory, listen=listen),
-        now=datetime.now(UTC),
+        now=now,
     )
     _say(f"bootstrap: {path}: {', '.join(settings.serving_names)}")
 
@@ -86,15 +86,20 @@ def _bootstrap(environ: Mapping[str, str]) -> None:
 def _keep(environ: Mapping[str, str]) -> NoReturn:
     # As PID 1 of a container the default action of SIGTERM would be nothing.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _bootstrap(environ, datetime.now(UTC))
     while True:
         time.sleep(_LOOK_SECONDS)
-        try:
-            settings = Settings.from_env(environ)
-            if bootstrap.is_due(settings, authority.load(settings.authority), datetime.now(UTC)):
-                _bootstrap(environ)
-        except (CAError, AuditError, InjectorError) as error:
-            # The generation before is served on; the next look tries again, and /readyz tells when it runs out.
-            _say(f"bootstrap: {error}")
+        _renew_when_due(environ, datetime.now(UTC))
+
+
+def _renew_when_due(environ: Mapping[str, str], now: datetime) -> None:
+    try:
+        settings = Settings.from_env(environ)
+        if bootstrap.is_due(settings, authority.load(settings.authority), now):
+            _bootstrap(environ, now)
+    except (CAError, AuditError, InjectorError) as error:
+        # The generation before is served on; the next look tries again, and /readyz tells when it runs out.
+        _say(f"bootstrap: {error}")
 
 
 def _exit_code(error: CAError | AuditError | InjectorError) -> int:

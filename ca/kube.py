@@ -72,6 +72,10 @@ class KubernetesAPI:
         answer = self._ask("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/services")
         return _decode(answer, ServiceList, "Services").items or []
 
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._pool.close()
+
     def _ask(self, method: str, path: str, body: bytes | None = None) -> urllib3.BaseHTTPResponse:
         headers = _HEADERS if body is None else {**_HEADERS, "Content-Type": "application/json"}
         authorization = self._current_authorization()
@@ -126,5 +130,5 @@ def _decode(answer: urllib3.BaseHTTPResponse, kind: type[Answered], what: str) -
         raise UnavailableError(f"the API server answers {answer.status} when asked for {what}")
     try:
         return msgspec.json.decode(answer.data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnavailableError(f"the API server's answer is not {what}: {error}") from error

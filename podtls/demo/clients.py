@@ -150,7 +150,7 @@ def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).lower().replace("_", " ")
+        return (error.reason or str(error).partition(" (_ssl.c")[0]).lower().replace("_", " ")
     if isinstance(error, TimeoutError):
         return f"no answer for {SECONDS:g} s"
     return (error.strerror or str(error)).lower()

@@ -26,6 +26,7 @@ class Renewal:
     actors: Actors
     before: x509.Certificate
     held: HTTPConnection
+    seconds: float
     failures: list[str] = field(default_factory=list)
     asked: int = 0
 
@@ -38,7 +39,7 @@ class Renewal:
             Proof(
                 "a Service added later appears in the certificate",
                 name in names(after) and name not in names(self.before),
-                (f"new name: {name}" if name in names(after) else f"after {_SECONDS:g} s still {names(after)}",),
+                (f"new name: {name}" if name in names(after) else f"after {self.seconds:g} s still {names(after)}",),
             ),
             Proof(
                 "the certificate was renewed, and no new connection failed meanwhile",
@@ -57,7 +58,7 @@ class Renewal:
         return after, proofs
 
     def _wait(self) -> x509.Certificate:
-        leaf, deadline = self.before, time.monotonic() + _SECONDS
+        leaf, deadline = self.before, time.monotonic() + self.seconds
         while leaf.serial_number == self.before.serial_number and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
             attempt = ask(self.actors.target, self.actors.identity)
@@ -70,9 +71,12 @@ class Renewal:
 
 
 @contextmanager
-def begun_renewal(actors: Actors, before: x509.Certificate) -> Iterator[Renewal]:
-    """Open a connection and use it, then add a Service: from now on the pod's sidecar finds that its names changed."""
+def begun_renewal(actors: Actors, before: x509.Certificate, *, seconds: float = _SECONDS) -> Iterator[Renewal]:
+    """Open a connection and use it, then add a Service: from now on the pod's sidecar finds that its names changed.
+
+    `seconds`: how long to wait for it. Raises OSError, DemoError.
+    """
     with held_connection(actors.target, actors.identity) as held:
         ask_again(held)
         actors.world.apply(later_service(actors.server))
-        yield Renewal(actors, before, held)
+        yield Renewal(actors, before, held, seconds)

@@ -1,10 +1,11 @@
 """The clusters as fixtures: one of each tier for the whole test session, skipped aloud where parts are missing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from injector import contract
 from tests.cluster.base_image import build_base
 from tests.cluster.binaries import BINARIES, binary, unbuilt
 from tests.cluster.cluster import Cluster
@@ -12,7 +13,10 @@ from tests.cluster.images import Image
 from tests.cluster.launch import running_control_plane, running_node
 from tests.cluster.node import Node
 from tests.cluster.parts import missing
+from tests.cluster.podtls import install
 from tests.cluster.podtls_local import Podtls, running_podtls
+
+Namespaces = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,19 @@ def podtls(control_plane: Cluster) -> Iterator[Podtls]:
     """podtls as shipped in `control_plane`, its programs running as processes of this machine."""
     with running_podtls(control_plane) as started:
         yield started
+
+
+@pytest.fixture
+def enrolled(podtls: Podtls) -> Iterator[Namespaces]:
+    """Makes enrolled namespaces, with more labels; their pods are gone after the test."""
+    made: list[str] = []
+
+    def make(labels: Mapping[str, str] | None = None) -> str:
+        made.append(podtls.cluster.create_namespace("shop", {contract.INJECT: "enabled", **(labels or {})}))
+        return made[-1]
+
+    yield make
+    podtls.cluster.kubectl("delete", "namespace", *made, "--wait=false")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +67,13 @@ def base_image(node: Node) -> Image:
     image = build_base()
     node.load(image)
     return image
+
+
+@pytest.fixture(scope="session")
+def enrolled_node(node: Node) -> Node:
+    """A node with podtls installed as docs/install.md says: real images, two replicas of each part, real volumes."""
+    install(node, overlay="tests")
+    return node
 
 
 @pytest.fixture

@@ -91,7 +91,8 @@ def is_orphaned(run: Run) -> bool:
     if first["boot"] != boot_id():
         return True
     kept = any("released" in fact for fact in others)
-    return not kept and start_time(first["owner"]["pid"]) != first["owner"]["started"]
+    owner, started = first["owner"]["pid"], first["owner"]["started"]
+    return not kept and (has_ended(owner) or start_time(owner) != started)
 
 
 def boot_id() -> str:
@@ -100,10 +101,23 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process of that pid started, in clock ticks since boot; None when there is none or it has ended."""
+    """When the process of that pid started, in clock ticks since boot; None when there is none.
+
+    One that has ended counts until its parent has reaped it, and so until the last of its threads is gone.
+    """
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def has_ended(pid: int) -> bool:
+    """Whether there is no such process, or only what its parent has not reaped yet."""
+    fields = _stat(pid)
+    return not fields or fields[0] in "ZX"
+
+
+def _stat(pid: int) -> list[str]:
+    # proc(5), from field 3 on; the name in field 2 may hold anything.
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, *fields = stat.rpartition(")")[2].split()  # The name before it may hold anything, see proc(5).
-    return None if state in "ZX" else int(fields[18])
+        return []

@@ -51,7 +51,8 @@ def install(node: Node, overlay: str = "default") -> None:
         for name in ("podtls-webhook", "podtls-ca"):
             for ordinal in range(2):
                 node.provide_volume(NAMESPACE, f"evidence-{name}-{ordinal}")
-    node.cluster.kubectl("apply", "--server-side", "-k", str(MANIFESTS / "overlays" / overlay))
+    folder = Path(__file__).parent / "manifests" if overlay == "tests" else MANIFESTS / "overlays" / overlay
+    node.cluster.kubectl("apply", "--server-side", "-k", str(folder))
     wait_ready(node.cluster)
 
 

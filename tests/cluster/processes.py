@@ -4,12 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.errors import NotReadyError
-from tests.cluster.journal import MARK, Run, facts, note, start_time
+from tests.cluster.journal import MARK, Run, facts, has_ended, note, start_time
 
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 POLL_SECONDS = 0.05
@@ -47,11 +46,12 @@ def start(run: Run, name: str, argv: Sequence[str]) -> Process:
 
 def is_running(process: Process) -> bool:
     """Whether this very process still runs; a child of ours that ended is reaped."""
-    running = process.started is not None and start_time(process.pid) == process.started
-    if not running:
-        with suppress(ChildProcessError):  # Not a child of ours, or reaped before.
-            os.waitpid(process.pid, os.WNOHANG)
-    return running
+    if process.started is None or start_time(process.pid) != process.started:
+        return False
+    try:
+        return os.waitpid(process.pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return not has_ended(process.pid)  # Another process is its parent, and reaps it or not.
 
 
 def wait_until(what: str, check: Callable[[], bool], *, watched: Sequence[Process] = (), seconds: float = 60) -> None:

@@ -10,7 +10,6 @@ import yaml
 
 from injector import contract
 from tests.cluster.api import create
-from tests.cluster.cluster import Cluster
 from tests.cluster.errors import KubectlError
 from tests.cluster.podtls_local import Podtls
 from tests.webhook.goldens import cases, load
@@ -40,7 +39,7 @@ def plain(podtls: Podtls) -> Iterator[str]:
                 {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}
             )
     yield name
-    cluster.kubectl("delete", "namespace", NAMESPACE, name, "--wait=true", "--timeout=60s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, name, "--wait=false")
 
 
 def test_no_verdict_names_a_golden_that_is_gone() -> None:
@@ -50,11 +49,10 @@ def test_no_verdict_names_a_golden_that_is_gone() -> None:
 
 @pytest.mark.parametrize("case", ADMITTED)
 def test_stored_pod_is_the_golden_with_exactly_our_additions(podtls: Podtls, plain: str, case: str) -> None:
-    stored = create(podtls.cluster, NAMESPACE, orphan(load(case)))
-    podtls.cluster.kubectl("delete", "pod", stored["metadata"]["name"], "-n", NAMESPACE, "--wait=false")
+    stored = create(podtls.cluster, NAMESPACE, alone(load(case), case))
 
     # What the API server itself makes of the injected golden, where nobody injects.
-    expected = create(podtls.cluster, plain, orphan(as_shipped(load(case, "injected"), podtls)), dry_run=True)
+    expected = create(podtls.cluster, plain, alone(as_shipped(load(case, "injected"), podtls), case), dry_run=True)
 
     assert comparable(stored) == comparable(expected)
 
@@ -65,15 +63,15 @@ def test_golden_that_no_api_server_takes_is_refused_with_the_message_it_names(
 ) -> None:
     for namespace in (NAMESPACE, plain):
         with pytest.raises(KubectlError) as refused:
-            create(podtls.cluster, namespace, orphan(load(case)))
+            create(podtls.cluster, namespace, load(case))
 
         assert str(VERDICTS[case]) in str(refused.value)
 
 
-def orphan(raw: dict[str, Any]) -> dict[str, Any]:
-    """Without the owners that are not in this cluster: the garbage collector would be faster than the test."""
-    raw.setdefault("metadata", {}).pop("ownerReferences", None)
-    return raw
+def alone(raw: dict[str, Any], case: str) -> dict[str, Any]:
+    """Named after its case, and without owners that are not in this cluster: it would be collected as garbage."""
+    metadata = {key: value for key, value in raw["metadata"].items() if key not in {"ownerReferences", "generateName"}}
+    return {**raw, "metadata": {**metadata, "name": case}}
 
 
 def as_shipped(golden: dict[str, Any], podtls: Podtls) -> dict[str, Any]:

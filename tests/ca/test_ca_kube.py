@@ -1,0 +1,207 @@
+"""kube.py against a real HTTPS server: what is asked, what is believed, what happens when it fails."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ca import kube
+from ca.attest import Claim, Rules, SourceAddress, attest
+from ca.errors import ConfigurationError, UnavailableError
+from injector import contract
+from tests.ca.api_server import ApiServer, serve
+from tests.ca.world import ADDRESS, IDENTITY, NOW, TRUST_DOMAIN, service_object
+from tests.fakes import FakeCluster
+
+
+@pytest.fixture
+def server(cluster: FakeCluster, tmp_path: Path) -> Iterator[ApiServer]:
+    with serve(cluster, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
+    connected = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+    yield connected
+    connected.close()
+
+
+def test_pod_is_attested_over_one_connection_that_is_kept(
+    api: kube.KubernetesAPI, server: ApiServer, token: str
+) -> None:
+    claim = Claim(f"Bearer {token}", ADDRESS)
+
+    for _ in range(3):
+        assert attest(claim, api, Rules(TRUST_DOMAIN, SourceAddress.REQUIRE), NOW).identity == IDENTITY
+        assert [service.metadata.name for service in api.services("shop")] == ["payments"]
+
+    assert server.connections == 1
+    assert server.requests[:3] == [
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
+        ("GET", "/api/v1/namespaces/shop/pods/payments-1"),
+        ("GET", "/api/v1/namespaces/shop/services"),
+    ]
+
+
+def test_pod_that_is_gone_is_none(api: kube.KubernetesAPI) -> None:
+    assert api.pod("shop", "payments-2") is None
+
+
+def test_namespace_without_services_has_none(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    server.garbage = b'{"kind":"ServiceList","items":null}'
+
+    assert api.services("shop") == []
+
+
+def test_names_in_a_path_are_quoted(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    assert api.pod("shop", "../../../etc") is None
+
+    assert server.requests == [("GET", "/api/v1/namespaces/shop/pods/..%2F..%2F..%2Fetc")]
+
+
+def test_fields_that_nobody_here_knows_do_no_harm(
+    api: kube.KubernetesAPI, server: ApiServer, cluster: FakeCluster
+) -> None:
+    cluster.service_objects.append(service_object("new", {"app": "x"}, fromTheFuture={"a": [1]}))
+
+    assert [service.metadata.name for service in api.services("shop")] == ["payments", "new"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_answer_that_is_no_success_vouches_for_nobody(status: int, api: kube.KubernetesAPI, server: ApiServer) -> None:
+    server.status = status
+
+    with pytest.raises(UnavailableError, match=f"the API server answers {status} when asked for a TokenReview"):
+        api.review("token", contract.AUDIENCE)
+
+    # A status is not retried here: the pod is told to come back.
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param(b"<html>", id="no JSON"),
+        pytest.param(b'{"status": {"authenticated": "yes"}}', id="a string for a bool"),
+        pytest.param(b"{}", id="no status"),
+        pytest.param(b'{"status": {"user": {"username": "\xff"}}}', id="no UTF-8"),
+    ],
+)
+def test_answer_that_is_no_token_review_vouches_for_nobody(
+    garbage: bytes, api: kube.KubernetesAPI, server: ApiServer
+) -> None:
+    server.garbage = garbage
+
+    with pytest.raises(UnavailableError, match="the API server's answer is not a TokenReview"):
+        api.review("token", contract.AUDIENCE)
+
+
+def test_connection_that_was_closed_meanwhile_is_made_anew(
+    api: kube.KubernetesAPI, server: ApiServer, token: str
+) -> None:
+    server.drops = 1
+
+    assert api.review(token, contract.AUDIENCE).status.authenticated
+
+
+def test_server_that_always_closes_is_down(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    server.drops = 9
+
+    with pytest.raises(UnavailableError, match="the API server does not answer"):
+        api.review("token", contract.AUDIENCE)
+
+    assert server.drops == 7
+
+
+def test_nobody_listening_is_down(api: kube.KubernetesAPI, server: ApiServer, tmp_path: Path) -> None:
+    server.url = "https://127.0.0.1:1"
+    nowhere = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+
+    with pytest.raises(UnavailableError, match="the API server does not answer: MaxRetryError"):
+        nowhere.pod("shop", "payments-1")
+
+
+def test_server_of_a_foreign_ca_is_not_talked_to(server: ApiServer, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with serve(FakeCluster(), other) as foreign:
+        server.url = foreign.url
+        api = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+
+        with pytest.raises(UnavailableError, match="does not answer"):
+            api.pod("shop", "payments-1")
+
+    assert foreign.requests == []
+
+
+def test_rotated_token_is_read_again(server: ApiServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    kubeconfig = {"KUBECONFIG": str(server.kubeconfig(tokenFile=str(file)))}
+    api = kube.KubernetesAPI(lambda: kube.configuration(kubeconfig), token_seconds=0)
+    assert api.pod("shop", "payments-1") is not None
+
+    file.write_text("second")
+    server.accepted = "Bearer second"
+
+    assert api.pod("shop", "payments-1") is not None
+    api.close()
+
+
+def test_token_is_kept_for_a_while(server: ApiServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(tokenFile=str(file)))})
+
+    file.write_text("second")
+
+    assert api.pod("shop", "payments-1") is not None
+    api.close()
+
+
+def test_credentials_that_vanish_are_said(server: ApiServer) -> None:
+    kubeconfig = server.kubeconfig()
+    api = kube.KubernetesAPI(lambda: kube.configuration({"KUBECONFIG": str(kubeconfig)}), token_seconds=0)
+    kubeconfig.unlink()
+
+    with pytest.raises(UnavailableError, match="our own credentials are gone"):
+        api.pod("shop", "payments-1")
+
+
+def test_server_without_credentials_is_asked_without(server: ApiServer, tmp_path: Path) -> None:
+    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(username=""))})
+
+    with pytest.raises(UnavailableError, match="answers 401"):
+        api.pod("shop", "payments-1")
+    api.close()
+
+
+def test_api_under_a_path_is_found(server: ApiServer) -> None:
+    server.url += "/k8s/clusters/c-1/"
+    api = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+
+    assert api.pod("shop", "payments-1") is None
+
+    assert server.requests == [("GET", "/k8s/clusters/c-1/api/v1/namespaces/shop/pods/payments-1")]
+    api.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [pytest.param(None, "KUBECONFIG=", id="missing"), pytest.param("a: [", "KUBECONFIG=", id="no YAML")],
+)
+def test_kubeconfig_that_cannot_be_used_is_named(content: str | None, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigurationError, match=f"API server: {reason}{path}"):
+        kube.connect({"KUBECONFIG": str(path)})
+
+
+def test_outside_of_a_cluster_the_error_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    with pytest.raises(ConfigurationError, match=r"in-cluster configuration \(KUBECONFIG is not set\)"):
+        kube.connect({})
