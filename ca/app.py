@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 import orjson
@@ -18,7 +19,7 @@ from audit.errors import AuditError
 from audit.log import EvidenceLog
 from audit.record import Record
 from ca import authority as authorities
-from ca import bootstrap, csr, est, evidence, kube
+from ca import bootstrap, csr, est, events, evidence, kube
 from ca.attest import Claim, Cluster, attest
 from ca.authority import Authority
 from ca.errors import CAError, RefusedError, UnauthenticatedError, UnavailableError
@@ -44,8 +45,8 @@ class ServiceReader(Protocol):
         ...
 
 
-class ClusterReader(Cluster, ServiceReader, Protocol):
-    """All that the door asks the API server."""
+class ClusterReader(Cluster, ServiceReader, events.EventWriter, Protocol):
+    """All that the door asks the API server, and the one thing that it tells it."""
 
 
 class Log(Protocol):
@@ -64,30 +65,37 @@ def from_env() -> Flask:
     """The WSGI factory for gunicorn. Raises ConfigurationError naming the variable or file that is missing or wrong."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     settings = Settings.from_env(os.environ)
-    authority = authorities.load(settings.authority)
-    return create_app(settings, authority, kube.connect(os.environ), EvidenceLog(settings.log))
+    authority = authorities.CurrentAuthority(settings.authority)
+    return create_app(settings, authority.get, kube.connect(os.environ), EvidenceLog(settings.log))
 
 
 def create_app(
     settings: Settings,
-    authority: Authority,
+    authority: Callable[[], Authority],
     cluster: ClusterReader,
     log: Log,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Flask:
-    """The CA: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics."""
+    """The CA: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics.
+
+    `authority` answers the one that signs now.
+    """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = contract.CA_BODY_LIMIT
     metrics = Metrics(settings.metrics_directory)
-    door = Door(settings, authority, cluster, log, clock)
-    app.add_url_rule(contract.PATH_ENROLL, view_func=door.enroll, methods=["POST"])
-    app.add_url_rule(contract.PATH_CACERTS, view_func=door.cacerts)
-    app.add_url_rule(contract.PATH_NAMES, view_func=door.current_names)
-    app.add_url_rule("/healthz", view_func=door.healthz)
-    app.add_url_rule("/readyz", view_func=door.readyz)
+
+    def door() -> Door:
+        # One for each request: what signs is what is answered, though the controller renew the authority meanwhile.
+        return Door(settings, authority(), cluster, log, clock)
+
+    app.add_url_rule(contract.PATH_ENROLL, "enroll", lambda: door().enroll(), methods=["POST"])
+    app.add_url_rule(contract.PATH_CACERTS, "cacerts", lambda: door().cacerts())
+    app.add_url_rule(contract.PATH_NAMES, "current_names", lambda: door().current_names())
+    app.add_url_rule("/healthz", "healthz", lambda: door().healthz())
+    app.add_url_rule("/readyz", "readyz", lambda: door().readyz())
     app.add_url_rule("/metrics", "metrics", lambda: Response(metrics.exposition(), content_type=CONTENT_TYPE))
-    app.register_error_handler(CAError, door.fail)
-    app.register_error_handler(AuditError, door.fail)
+    app.register_error_handler(CAError, lambda error: door().fail(error))
+    app.register_error_handler(AuditError, lambda error: door().fail(error))
     app.register_error_handler(HTTPException, _fail_http)
 
     @app.after_request
@@ -145,12 +153,17 @@ class Door:
 
     def fail(self, error: CAError | AuditError) -> Response:
         """The answer to an error that we expect; a refusal of an authenticated caller is recorded first."""
-        if isinstance(error, RefusedError) and http.path == contract.PATH_ENROLL:
-            try:
-                self.log.append(evidence.refused(self._occasion(self.clock()), error))
-            except AuditError as unrecorded:
-                return _fail(unrecorded)
-        return _fail(error)
+        if not (isinstance(error, RefusedError) and http.path == contract.PATH_ENROLL):
+            return _fail(error)
+        now = self.clock()
+        try:
+            self.log.append(evidence.refused(self._occasion(now), error))
+        except AuditError as unrecorded:
+            return _fail(unrecorded)
+        answer = _fail(error)
+        # The server closes an answer that it has sent: the Event is never in its way.
+        answer.call_on_close(partial(events.report, self.cluster, error, now))
+        return answer
 
     def _occasion(self, now: datetime) -> evidence.Occasion:
         return evidence.Occasion(now, self.settings.replica, _source())

@@ -4,6 +4,8 @@ What all our certificates share (serial number, signature algorithm, SKI and AKI
 stands in issue.py, the CAs' own in creation.py.
 """
 
+import logging
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,8 @@ Extensions = tuple[tuple[x509.ExtensionType, bool], ...]  # Each with its critic
 
 BACKDATE: Final = timedelta(seconds=contract.BACKDATE_SECONDS)
 _RSA_BITS: Final = 3072
+_FILES: Final = (contract.CERTIFICATE_FILE, contract.KEY_FILE, contract.BUNDLE_FILE)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,49 @@ def sign(template: Template, key: PrivateKey) -> x509.Certificate:
 
 def load(directory: Path) -> Authority:
     """The authority in `directory` (tls.crt: issuing CA first, tls.key, ca.crt: roots). Raises ConfigurationError."""
-    names = (contract.CERTIFICATE_FILE, contract.KEY_FILE, contract.BUNDLE_FILE)
     try:
-        certificate, key, bundle = ((directory / name).read_bytes() for name in names)
+        certificate, key, bundle = ((directory / name).read_bytes() for name in _FILES)
     except OSError as error:
         raise ConfigurationError(f"authority: {error.filename}: {error.strerror}") from error
     return parse(certificate, key, bundle, where=str(directory))
+
+
+class CurrentAuthority:
+    """The authority in a directory as it is now: looked at each time, read again when it is another one.
+
+    Raises ConfigurationError when there is none at the start.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._seen = _identity(directory)
+        self._authority = load(directory)
+
+    def get(self) -> Authority:
+        """The newest whole one: what is half written, or wrong, leaves the one before in its place, and is logged."""
+        identity = _identity(self._directory)
+        with self._lock:
+            if identity != self._seen:
+                self._seen = identity
+                try:
+                    self._authority = load(self._directory)
+                except ConfigurationError as error:
+                    _logger.warning("podtls: the authority before stays: %s", error)
+            return self._authority
+
+
+def _identity(directory: Path) -> tuple[tuple[int, int, int], ...]:
+    # kubelet changes all three at once, by one symlink; somebody else may change them one after the other.
+    found = []
+    for name in _FILES:
+        try:
+            status = (directory / name).stat()
+        except OSError:
+            found.append((0, 0, 0))
+            continue
+        found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def parse(certificate: bytes, key: bytes, bundle: bytes, *, where: str) -> Authority:

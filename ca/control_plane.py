@@ -109,7 +109,18 @@ class KubernetesControlPlane:
 
 
 def lead(configuration: client.Configuration, namespace: str, identity: str, work: Callable[[], None]) -> None:
-    """Wait until the Lease is ours and do `work`; return when the Lease is lost or the work ended."""
+    """Wait until the Lease is ours and do `work`; return when the Lease is lost or the work ended.
+
+    Raises UnavailableError when the API server cannot be reached.
+    """
+    with _answers(f"Lease {LEASE}"):
+        election(configuration, namespace, identity, work).run()  # type: ignore[no-untyped-call]
+
+
+def election(
+    configuration: client.Configuration, namespace: str, identity: str, work: Callable[[], None]
+) -> leaderelection.LeaderElection:
+    """One candidate, who has not asked for the Lease yet."""
     client.Configuration.set_default(configuration)  # LeaseLock builds its own client.
     config = electionconfig.Config(  # type: ignore[no-untyped-call]
         LeaseLock(LEASE, namespace, identity),  # type: ignore[no-untyped-call]
@@ -119,7 +130,7 @@ def lead(configuration: client.Configuration, namespace: str, identity: str, wor
         onstarted_leading=work,
         onstopped_leading=lambda: None,
     )
-    leaderelection.LeaderElection(config).run()  # type: ignore[no-untyped-call]
+    return leaderelection.LeaderElection(config)  # type: ignore[no-untyped-call]
 
 
 def _ca_bundles(kind: str, entries: list[str], bundle: bytes) -> dict[str, Any]:

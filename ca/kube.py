@@ -1,56 +1,55 @@
-"""The only module that talks to the API server: three questions, each one HTTPS request, typed answers.
+"""The only module of the door that talks to the API server: three questions, each one HTTPS request, typed answers.
 
-The address, the trust and the credentials come from the `kubernetes` client, and so does the connection pool (kept
-alive, one per process). Its models and its request layer stay outside: the models drop unknown fields, and the layer
-costs a quarter more CPU per request than the pool alone.
+The address, the trust and the credentials come from the `kubernetes` client. Its models and its transport stay
+outside: the models drop unknown fields, and the transport costs more CPU than signing does (https.py). Proxies are
+not used: whoever certifies pods talks to the API server itself.
 """
 
+import http.client
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 import orjson
-import urllib3
 import yaml
-from kubernetes.client import ApiClient, Configuration
+from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from ca.errors import ConfigurationError, UnavailableError
+from ca.https import READ_SECONDS, Answer, Connections, Server
 from ca.objects import Pod, Service, ServiceList, TokenReview
 from injector import contract
 
 Answered = TypeVar("Answered")
 
-# In seconds. Three questions, each at worst tried twice, end before the front gives up (30 s).
-_TIMEOUT: Final = urllib3.Timeout(connect=1, read=3)
-# One more try over a new connection when a kept one turns out to be dead. A TokenReview changes nothing, so that its
-# POST may be sent twice. Statuses are not retried: the client is told to come back, and waits outside.
-_RETRY: Final = urllib3.Retry(
-    total=1, redirect=0, status=0, other=0, allowed_methods=None, respect_retry_after_header=False
-)
 # The kubelet rewrites a projected token long before it ends; client-go re-reads it at the same pace.
 _TOKEN_SECONDS: Final = 60.0
-_HEADERS: Final = {"Accept": "application/json", "User-Agent": f"podtls-ca/{contract.VERSION}"}
-
+# A courtesy that the pod's answer waits for: not long.
+_NOTICE_SECONDS: Final = 1.0
 _REVIEW_PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 
 class KubernetesAPI:
-    """TokenReviewer, PodReader and ServiceReader of a real cluster. `load` reads the credentials, again and again."""
+    """All of ca.app.ClusterReader, of a real cluster. `load` reads the credentials, again and again."""
 
     def __init__(self, load: Callable[[], Configuration], *, token_seconds: float = _TOKEN_SECONDS) -> None:
         self._load = load
         self._token_seconds = token_seconds
         self._lock = threading.Lock()
-        configuration = load()
-        self._authorization = configuration.get_api_key_with_prefix("BearerToken")
+        found = load()
+        self._authorization = _authorization(found)
         self._fresh_until = time.monotonic() + token_seconds
-        self._pool = ApiClient(configuration).rest_client.pool_manager.connection_from_url(configuration.host)
+        url = urlsplit(found.host)
+        self._connections = Connections(_server(found))
         # A proxy in front of several clusters has the API under a path.
-        self._prefix = urlsplit(configuration.host).path.rstrip("/")
+        self._prefix = url.path.rstrip("/")
+        self._headers = (
+            f"Host: {url.netloc}\r\nUser-Agent: podtls-ca/{contract.VERSION}\r\nAccept: application/json\r\n"
+        )
 
     def review(self, unverified_token: str, audience: str) -> TokenReview:
         """Whom a token belongs to, asked for one audience only. Raises UnavailableError."""
@@ -72,33 +71,32 @@ class KubernetesAPI:
         answer = self._ask("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/services")
         return _decode(answer, ServiceList, "Services").items or []
 
+    def create_event(self, namespace: str, event: dict[str, Any]) -> None:
+        """Store a core/v1 Event, or nothing when one of its name is there. Raises UnavailableError."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
+        answer = self._ask("POST", path, orjson.dumps(event), seconds=_NOTICE_SECONDS)
+        if answer.status != 409 and not 200 <= answer.status < 300:
+            raise UnavailableError(f"the API server answers {answer.status} to an Event")
+
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._pool.close()
+        self._connections.close()
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> urllib3.BaseHTTPResponse:
-        headers = _HEADERS if body is None else {**_HEADERS, "Content-Type": "application/json"}
-        authorization = self._current_authorization()
-        if authorization:
-            headers = {**headers, "Authorization": authorization}
+    def _ask(self, method: str, path: str, body: bytes = b"", *, seconds: float = READ_SECONDS) -> Answer:
+        lines = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}{self._current_authorization()}"
+        if body:
+            lines += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         try:
-            return self._pool.urlopen(
-                method,
-                self._prefix + path,
-                body=body,
-                headers=headers,
-                retries=_RETRY,
-                timeout=_TIMEOUT,
-                redirect=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
+            # Each may be sent twice: a TokenReview changes nothing, and an Event is stored once by its name.
+            return self._connections.exchange(f"{lines}\r\n".encode("ascii") + body, seconds=seconds)
+        except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"the API server does not answer: {type(error).__name__}") from error
 
-    def _current_authorization(self) -> str | None:
+    def _current_authorization(self) -> str:
         with self._lock:
             if time.monotonic() >= self._fresh_until:
                 try:
-                    self._authorization = self._load().get_api_key_with_prefix("BearerToken")
+                    self._authorization = _authorization(self._load())
                 except ConfigurationError as error:
                     raise UnavailableError(f"our own credentials are gone: {error}") from error
                 self._fresh_until = time.monotonic() + self._token_seconds
@@ -125,10 +123,31 @@ def configuration(environment: Mapping[str, str]) -> Configuration:
     return found
 
 
-def _decode(answer: urllib3.BaseHTTPResponse, kind: type[Answered], what: str) -> Answered:
+def _server(found: Configuration) -> Server:
+    url = urlsplit(found.host)
+    # Who could stand in for the API server could vouch for anybody.
+    if url.scheme != "https" or not found.verify_ssl:
+        raise ConfigurationError(f"API server: {found.host}: only HTTPS with a verified certificate will do")
+    try:
+        context = ssl.create_default_context(cafile=found.ssl_ca_cert)
+        if found.cert_file:
+            context.load_cert_chain(found.cert_file, found.key_file)
+    except OSError as error:
+        raise ConfigurationError(f"API server: {found.ssl_ca_cert}, {found.cert_file}: {error}") from error
+    host = url.hostname or ""
+    return Server(host, url.port or 443, found.tls_server_name or host, context)
+
+
+def _authorization(found: Configuration) -> str:
+    # A file's token ends with a line break, and one in the middle would write further headers.
+    words = (found.get_api_key_with_prefix("BearerToken") or "").split()
+    return f"Authorization: {' '.join(words)}\r\n" if words else ""
+
+
+def _decode(answer: Answer, kind: type[Answered], what: str) -> Answered:
     if not 200 <= answer.status < 300:
         raise UnavailableError(f"the API server answers {answer.status} when asked for {what}")
     try:
-        return msgspec.json.decode(answer.data, type=kind)
+        return msgspec.json.decode(answer.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnavailableError(f"the API server's answer is not {what}: {error}") from error

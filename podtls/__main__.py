@@ -21,6 +21,8 @@ _COMMANDS: Final = {
     "demo": ("podtls.demo.command:demo", "Show enrollment end to end on this machine, without a cluster."),
     "inject": ("podtls.inject_command:inject", "Inject the pods of YAML files, as the webhook would."),
     "uninject": ("podtls.uninject_command:uninject", "Remove what podtls added to the pods of YAML files."),
+    "check": ("podtls.check_command:check", "Tell whether podtls works in a cluster, or could."),
+    "status": ("podtls.status_command:status", "Show which pods are enrolled, which are not and why."),
     "audit": ("podtls.audit_command:audit", "Read the evidence: every patch and every certificate."),
 }
 
@@ -28,6 +30,8 @@ _EXAMPLES: Final = """\b
 Examples:
   podtls demo
   podtls inject -f deployment.yaml --image podtls-init:0.1.0 --bundle ca.crt | kubectl apply -f -
+  podtls check
+  podtls status -n shop
   podtls audit list --namespace shop --since 1h
   podtls audit show 4f1d22
 """

@@ -28,3 +28,23 @@ class RefusedError(CommandError):
 
     http_status = 403
     exit_code = EXIT_REFUSED
+
+
+class UnreachableError(CommandError):
+    """The API server does not answer, or answers what no API server does."""
+
+    http_status = 503
+    exit_code = EXIT_UNAVAILABLE
+
+
+class CredentialsError(CommandError):
+    """The API server does not know who asks: kubeconfig or context are not the right ones."""
+
+    http_status = 401
+
+
+class ForbiddenError(CommandError):
+    """The API server does not let the caller read what the command needs."""
+
+    http_status = 403
+    exit_code = EXIT_REFUSED

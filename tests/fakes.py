@@ -1,9 +1,12 @@
 """Behaving stand-ins behind our small Protocols, shared by all tests. No mocks: each keeps state as the real part."""
 
 import copy
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -12,6 +15,7 @@ from audit.record import AdmissionRecord, encode
 from ca.controller import Secret
 from ca.errors import CAError
 from ca.objects import Pod, Service, TokenReview
+from podtls.cluster.reader import Access, Answer
 from podtls.demo.errors import NotFoundError
 
 
@@ -107,6 +111,7 @@ class FakeCluster:
     ignores_audiences: bool = False
     down: CAError | None = None
     asked: list[str] = field(default_factory=list)
+    events: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def issue_token(self, user: dict[str, Any], *audiences: str) -> str:
         """A token of this user, as TokenRequest makes it."""
@@ -133,6 +138,11 @@ class FakeCluster:
         self._ask("services")
         found = [service for service in self.service_objects if service["metadata"]["namespace"] == namespace]
         return msgspec.convert(found, list[Service])
+
+    def create_event(self, namespace: str, event: dict[str, Any]) -> None:
+        self._ask("event")
+        # The first of its name stays: a second one would be answered 409.
+        self.events.setdefault((namespace, event["metadata"]["name"]), copy.deepcopy(event))
 
     def _ask(self, question: str) -> None:
         self.asked.append(question)
@@ -167,3 +177,100 @@ class FakeControlPlane:
 
     def publish_ca_bundle(self, bundle: bytes) -> None:
         self.ca_bundle = bundle
+
+
+@dataclass
+class FakeApiServer:
+    """An API server as the operator's command reads it (podtls.cluster.reader.ClusterReader): raw objects by path.
+
+    `denied` is what the caller may not do (an Access without a name or namespace denies all of them), `proxied` what
+    stands behind its proxies, by path, `page` how many items of a list it answers at most, `asked` what was asked.
+    """
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    version: str = "v1.36.3"
+    date: str = ""
+    denied: set[Access] = field(default_factory=set)
+    proxied: dict[str, Answer] = field(default_factory=dict)
+    status: int = 0
+    page: int = 500
+    asked: list[str] = field(default_factory=list)
+
+    def add(self, *objects: dict[str, Any]) -> None:
+        """Store objects where the API has them."""
+        for each in objects:
+            self.objects[self.path(each["kind"], each["metadata"], each["apiVersion"])] = copy.deepcopy(each)
+
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        """The one stored object of this kind and name, to be changed in place."""
+        ((_, found),) = ((key, each) for key, each in self.objects.items() if key.endswith(f"/{kind.lower()}s/{name}"))
+        return found
+
+    def remove(self, kind: str, name: str) -> None:
+        self.objects = {key: each for key, each in self.objects.items() if not key.endswith(f"/{kind.lower()}s/{name}")}
+
+    @staticmethod
+    def path(kind: str, metadata: dict[str, Any], api_version: str) -> str:
+        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+        return f"{root}{inside}/{kind.lower()}s/{metadata['name']}"
+
+    def get(self, path: str) -> Answer:
+        self.asked.append(path)
+        bare, _, query = path.partition("?")
+        if self.status:
+            return self._status(self.status, "as the test wants it")
+        if bare == "/version":
+            return self._answer(200, {"gitVersion": self.version})
+        access = self._access(bare)
+        if not self.may(access):
+            return self._status(403, f"you cannot {access}")
+        if access.resource.endswith("/proxy"):
+            return self.proxied.get(bare) or self._status(503, "no endpoints available")
+        if access.verb == "list":
+            return self._list(bare, dict(parse_qsl(query)))
+        found = self.objects.get(bare)
+        return self._answer(200, found) if found else self._status(404, f"{bare} not found")
+
+    def may(self, access: Access) -> bool:
+        return not any(
+            (each.verb, each.group, each.resource) == (access.verb, access.group, access.resource)
+            and each.namespace in {"", access.namespace}
+            and each.name in {"", access.name}
+            for each in self.denied
+        )
+
+    @staticmethod
+    def _access(path: str) -> Access:
+        _, root, *rest = path.split("/")
+        group, parts = ("", rest[1:]) if root == "api" else (rest[0], rest[2:])
+        namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
+        resource, name, *sub = (*(parts[2:] if namespace else parts), "")
+        whole = f"{resource}/{sub[0]}" if sub and sub[0] else resource
+        return Access("get" if name else "list", whole, group, namespace, name)
+
+    def _list(self, path: str, query: dict[str, str]) -> Answer:
+        root, _, resource = path.rpartition("/")
+        everywhere = "/namespaces/" not in path and resource != "namespaces"
+        found = [
+            each
+            for key, each in self.objects.items()
+            if key.rpartition("/")[0] == path
+            or (everywhere and re.fullmatch(f"{root}/namespaces/[^/]+/{resource}/[^/]+", key))
+        ]
+        for word, part in (("labelSelector", "labels"), ("fieldSelector", "")):
+            for key, _, value in (term.partition("=") for term in filter(None, query.get(word, "").split(","))):
+                found = [
+                    each for each in found if ((each["metadata"].get(part) or {}) if part else each).get(key) == value
+                ]
+        start, size = int(query.get("continue", "0")), min(self.page, int(query["limit"]))
+        following = {"continue": str(start + size)} if start + size < len(found) else {}
+        # As the real one, it leaves the kind out of a list's items.
+        items = [{key: value for key, value in each.items() if key not in {"kind", "apiVersion"}} for each in found]
+        return self._answer(200, {"kind": "List", "metadata": following, "items": items[start : start + size]})
+
+    def _status(self, code: int, message: str) -> Answer:
+        return self._answer(code, {"kind": "Status", "status": "Failure", "message": message, "code": code})
+
+    def _answer(self, code: int, value: dict[str, Any]) -> Answer:
+        return Answer(code, json.dumps(value).encode(), self.date)

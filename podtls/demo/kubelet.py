@@ -82,7 +82,7 @@ class Kubelet:
         with self._lock:
             del self._pods[namespace, name]
 
-    def stop(self, grace: float = 1.0) -> None:
+    def stop(self, grace: float = 0.5) -> None:
         """End all pods, at the same time."""
         with self._lock:
             keys = list(self._pods)

@@ -8,30 +8,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import jsonpatch
-import yaml
 
 from podtls.demo.cluster import CLUSTER_SCOPED, STORED, WORKLOADS
 from podtls.demo.defaults import containers
 from podtls.demo.errors import ManifestError
 from podtls.demo.store import Object
+from podtls.documents import parse
+from podtls.errors import InputError
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "manifests"
 SHOP: Final = FOLDER / "examples" / "shop.yaml"
 CONTROL_PLANE: Final = FOLDER / "overlays" / "demo"
 OUR_NAMESPACE: Final = "podtls-system"
-# libyaml's loader reads the same and is ten times faster; not every PyYAML has it.
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(path: Path) -> list[Object]:
     """The objects of a YAML file, Lists taken apart. Raises ManifestError naming file and document."""
-    try:
-        documents = list(yaml.load_all(path.read_bytes(), Loader=_Loader))
-    except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: not YAML: {error}") from error
-    return [item for number, document in enumerate(documents, 1) for item in _objects(document, f"{path} #{number}")]
+    values = _values(path)
+    return [item for number, value in enumerate(values, 1) for item in _objects(value, f"{path} #{number}")]
 
 
 def load_workloads(path: Path) -> list[Object]:
@@ -52,7 +46,9 @@ def build(folder: Path) -> list[Object]:
 
     Raises ManifestError, also for a patch that chooses nothing or does not fit.
     """
-    (kustomization,) = _documents(folder / "kustomization.yaml")
+    if not (folder / "kustomization.yaml").is_file():
+        raise ManifestError(f"{folder} is missing: the demo runs from a checkout of the repository")
+    (kustomization,) = _values(folder / "kustomization.yaml")
     objects: list[Object] = []
     for resource in kustomization["resources"]:
         path = folder / resource
@@ -62,11 +58,16 @@ def build(folder: Path) -> list[Object]:
     return objects
 
 
-def _documents(path: Path) -> list[Any]:
+def _values(path: Path) -> list[Any]:
+    """The documents of a YAML file, read as kubectl reads them."""
     try:
-        return list(yaml.load_all(path.read_bytes(), Loader=_Loader))
+        return [document.value for document in parse(path.read_text(encoding="utf-8"), str(path))]
+    except InputError as error:
+        raise ManifestError(str(error)) from error
     except OSError as error:
-        raise ManifestError(f"{path}: {error.strerror}; the demo runs from a checkout of the repository") from error
+        raise ManifestError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8: {error}") from error
 
 
 def _objects(document: Any, where: str) -> Iterator[Object]:
@@ -98,6 +99,17 @@ def _check(raw: Object, where: str) -> None:
         raise ManifestError(f"{where}: namespace {OUR_NAMESPACE} is podtls's own")
     if kind in WORKLOADS:
         _check_containers(raw, where)
+    if kind == "Service":
+        _check_service(raw, where)
+
+
+def _check_service(raw: Object, where: str) -> None:
+    try:
+        numbers = [port["port"] for port in raw["spec"].get("ports", [])]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{where}: not a Service: {error!r}") from error
+    if not all(isinstance(number, int) for number in numbers):
+        raise ManifestError(f"{where}: spec.ports: each port is a number, got {numbers}")
 
 
 def _check_containers(raw: Object, where: str) -> None:
@@ -119,7 +131,8 @@ def _check_containers(raw: Object, where: str) -> None:
 
 def _patched(objects: list[Object], patch: dict[str, Any], folder: Path) -> list[Object]:
     target = patch["target"]
-    operations = jsonpatch.JsonPatch(yaml.safe_load(patch["patch"]))
+    (document,) = parse(patch["patch"], f"{folder}: the patch of {target}")
+    operations = jsonpatch.JsonPatch(document.value)
     if not any(_is_target(raw, target) for raw in objects):
         raise ManifestError(f"{folder}: no object for the patch of {target}")
     try:

@@ -21,7 +21,6 @@ from podtls.demo.network import GATEWAY
 from podtls.demo.scene import IMPOSTOR, Client, Server, visit
 from podtls.demo.store import Object
 
-_LOG_SECONDS: Final = 5.0
 _DIAL_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
 # A capture may begin or end in the middle of somebody else's connection; then nothing is proven and it is made again.
@@ -89,6 +88,7 @@ class Actors:
     identity: Identity
     spiffe_id: str
     mode: str
+    patience: float = 5.0  # seconds that Nginx's log may lag behind what a client sees
 
     def nginx_log(self, pod: str) -> str:
         """All that Nginx of a pod of the server's namespace wrote."""
@@ -145,7 +145,7 @@ def wrong_name(actors: Actors, visitor: str) -> Iterator[Proof]:
     )
     before = len(actors.nginx_log(visitor))
     received = dial(actors.world, visit(actors.server, IMPOSTOR))
-    reason = _wait_for_line(lambda: actors.nginx_log(visitor)[before:], "upstream SSL certificate does not match")
+    reason = _wait_for_line(actors, visitor, after=before, fragment="upstream SSL certificate does not match")
     yield Proof(
         "a wrong name is refused: the server's certificate does not carry it",
         not received and bool(reason),
@@ -200,7 +200,7 @@ def _refusal(actors: Actors, what: str, attempt: Callable[[], Attempt], reason: 
     pod = actors.server.pod
     before = len(actors.nginx_log(pod))
     made = attempt()
-    line = _wait_for_line(lambda: actors.nginx_log(pod)[before:], reason)
+    line = _wait_for_line(actors, pod, after=before, fragment=reason)
     return Proof(
         f"{what} is refused",
         not made.received and bool(line),
@@ -211,11 +211,11 @@ def _refusal(actors: Actors, what: str, attempt: Callable[[], Attempt], reason: 
     )
 
 
-def _wait_for_line(read: Callable[[], str], fragment: str) -> str:
-    """The first line with the fragment, from there on; "" when none came in time."""
-    deadline = time.monotonic() + _LOG_SECONDS
+def _wait_for_line(actors: Actors, pod: str, *, after: int, fragment: str) -> str:
+    """The first new line of the pod's Nginx that has the fragment, from there on; "" when none came in time."""
+    deadline = time.monotonic() + actors.patience
     while True:
-        for line in read().splitlines():
+        for line in actors.nginx_log(pod)[after:].splitlines():
             if fragment in line:
                 return line[line.index(fragment) :]
         if time.monotonic() > deadline:

@@ -72,11 +72,11 @@ class Renewal:
 
 @contextmanager
 def begun_renewal(actors: Actors, before: x509.Certificate, *, seconds: float = _SECONDS) -> Iterator[Renewal]:
-    """Open a connection and use it, then add a Service: from now on the pod's sidecar finds that its names changed.
+    """Open a connection, then add a Service: from now on the pod's sidecar finds that its names changed.
 
     `seconds`: how long to wait for it. Raises OSError, DemoError.
     """
     with held_connection(actors.target, actors.identity) as held:
-        ask_again(held)
+        # It is kept for the one question after the renewal: many servers close after their first answer.
         actors.world.apply(later_service(actors.server))
         yield Renewal(actors, before, held, seconds)

@@ -92,7 +92,7 @@ class Stage:
         Raises DemoError.
         """
         with tempfile.TemporaryDirectory(prefix="podtls-authority-") as folder:
-            _run_ca("create", folder)
+            run_ca("create", folder)
             issuing = {name: Path(folder, "issuing", name).read_bytes() for name in _ISSUING_FILES}
         self.bundle = issuing["ca.crt"].decode()
         self.cluster.apply(_ours("Secret", ISSUING_NAME, data=encode_secret(issuing)))
@@ -112,7 +112,7 @@ class Stage:
 def running_stage() -> Iterator[Stage]:
     """API server and node, without any podtls yet; ended with the block. Raises SandboxError."""
     certificate = self_signed("kube-apiserver", addresses=(API_SERVICE_ADDRESS, GATEWAY))
-    client = WebhookClient(lambda *service: _resolve(cluster, *service))
+    client = WebhookClient(lambda *service: resolve(cluster, *service))
     cluster = Cluster(client, certificate.certificate)
     endpoints: dict[ServiceName, list[Backend]] = {API_SERVICE: [(GATEWAY, API_PORT)]}
     try:
@@ -125,8 +125,8 @@ def running_stage() -> Iterator[Stage]:
         client.close()
 
 
-def _resolve(cluster: Cluster, namespace: str, name: str, port: int) -> Address:
-    """kube-apiserver dials the Service's cluster IP, which is refused when no pod is ready."""
+def resolve(cluster: Cluster, namespace: str, name: str, port: int) -> Address:
+    """Where kube-apiserver dials a webhook: its Service's cluster IP. Raises WebhookCallError when no pod is ready."""
     try:
         service = cluster.store.get("Service", namespace, name)
     except DemoError as error:
@@ -137,7 +137,8 @@ def _resolve(cluster: Cluster, namespace: str, name: str, port: int) -> Address:
     return service["spec"]["clusterIP"], port
 
 
-def _run_ca(*arguments: str) -> None:
+def run_ca(*arguments: str) -> None:
+    """Run podtls-ca. Raises DemoError with what it says."""
     command = [sys.executable, "-P", "-m", "ca", *arguments]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_CREATE_SECONDS)

@@ -1,4 +1,4 @@
-"""A small API server that is really there: HTTPS on loopback, keep-alive, bearer tokens, the three paths we ask."""
+"""A small API server that is really there: HTTPS on loopback, keep-alive, bearer tokens, the four paths we ask."""
 
 import json
 import ssl
@@ -59,10 +59,8 @@ class ApiServer:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """What the real one would say."""
-        if self.status is not None:
-            return self.status, b'{"kind":"Status"}'
-        if self.garbage is not None:
-            return 200, self.garbage
+        if self.status is not None or self.garbage is not None:
+            return self.status or 200, self.garbage or b'{"kind":"Status"}'
         parts = path.strip("/").split("/")
         match parts:
             case ["apis", "authentication.k8s.io", "v1", "tokenreviews"] if method == "POST":
@@ -73,7 +71,14 @@ class ApiServer:
                 return (404, b'{"kind":"Status"}') if pod is None else (200, json.dumps(pod).encode())
             case ["api", "v1", "namespaces", _, "services"]:
                 return 200, json.dumps({"kind": "ServiceList", "items": self.cluster.service_objects}).encode()
+            case ["api", "v1", "namespaces", namespace, "events"] if method == "POST":
+                return self._keep(namespace, json.loads(body))
         return 404, b'{"kind":"Status"}'
+
+    def _keep(self, namespace: str, event: dict[str, Any]) -> tuple[int, bytes]:
+        known = (namespace, event["metadata"]["name"]) in self.cluster.events
+        self.cluster.create_event(namespace, event)
+        return (409, b'{"kind":"Status"}') if known else (201, json.dumps(event).encode())
 
 
 @contextmanager
@@ -126,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - the name in the standard library
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the standard library
         """Say nothing."""

@@ -68,7 +68,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def client(settings: Settings, authority: Authority, cluster: FakeCluster, log: EvidenceLog) -> FlaskClient:
     """The door, at the tests' time."""
-    return create_app(settings, authority, cluster, log, clock=lambda: NOW).test_client()
+    return create_app(settings, lambda: authority, cluster, log, clock=lambda: NOW).test_client()
 
 
 @pytest.fixture
@@ -90,4 +90,4 @@ def body(key: ec.EllipticCurvePrivateKey) -> bytes:
 @pytest.fixture
 def door_to(settings: Settings, authority: Authority, cluster: FakeCluster) -> Callable[[EvidenceLog], FlaskClient]:
     """The door with another evidence log."""
-    return lambda log: create_app(settings, authority, cluster, log, clock=lambda: NOW).test_client()
+    return lambda log: create_app(settings, lambda: authority, cluster, log, clock=lambda: NOW).test_client()

@@ -37,6 +37,7 @@ from tests.fakes import FakeCluster
 
 Key = ec.EllipticCurvePrivateKey
 FULL = Path("/dev/full")
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it must be refused
 
 
 def enroll(client: FlaskClient, headers: dict[str, str], body: bytes) -> TestResponse:
@@ -168,9 +169,7 @@ def test_challenge_is_empty_and_comes_before_anything_is_parsed(
         pytest.param({}, b"!!!", 400, "not base64", id="not base64"),
         pytest.param({}, body_of(b"garbage"), 400, "not DER that can be read", id="garbage DER"),
         pytest.param({}, b"", 400, "not DER that can be read", id="empty"),
-        pytest.param(
-            {}, body_of(request_der(rsa.generate_private_key(65537, 1024))), 400, "RSA key of 1024 bits", id="RSA 1024"
-        ),
+        pytest.param({}, body_of(request_der(WEAK)), 400, "RSA key of 1024 bits", id="RSA 1024"),
         pytest.param({}, body_of(request_der(ec.generate_private_key(ec.SECP192R1()))), 400, "secp192r1", id="P-192"),
         pytest.param({}, body_of(b"\x30" * (DER_LIMIT + 1)), 413, f"allowed are {DER_LIMIT}", id="huge request"),
         pytest.param({}, b"a" * (contract.CA_BODY_LIMIT + 1), 413, "exceeds the capacity limit", id="huge body"),
@@ -384,7 +383,7 @@ def test_replica_with_an_expired_authority_is_not_ready(
 ) -> None:
     late = authority.certificate.not_valid_after_utc
 
-    answer = create_app(settings, authority, cluster, log, clock=lambda: late).test_client().get("/readyz")
+    answer = create_app(settings, lambda: authority, cluster, log, clock=lambda: late).test_client().get("/readyz")
 
     assert (answer.status_code, answer.text) == (503, "podtls: the issuing CA has expired\n")
 

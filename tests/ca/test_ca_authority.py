@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ca import creation
-from ca.authority import Template, load, parse, sign
+from ca.authority import CurrentAuthority, Template, load, parse, sign
 from ca.errors import ConfigurationError
 from tests.ca.world import NOW, TRUST_DOMAIN
 
@@ -205,3 +205,47 @@ def test_certificate_is_signed_with_a_hash_as_strong_as_its_key(made: creation.N
 
     assert isinstance(sign(template, key).signature_hash_algorithm, hashes.SHA384)
     assert isinstance(made.root.certificate.signature_hash_algorithm, hashes.SHA256)
+
+
+def _renewed(made: creation.NewAuthority, folder: Path) -> creation.NewAuthority:
+    issuing = creation.create_issuing(TRUST_DOMAIN, "cluster.local", made.root, NOW + timedelta(days=1))
+    again = creation.NewAuthority(made.root, issuing)
+    creation.save(again, folder)
+    return again
+
+
+def test_a_renewed_authority_is_taken_over_while_running(made: creation.NewAuthority, tmp_path: Path) -> None:
+    creation.save(made, tmp_path / "before")
+    renewed = _renewed(made, tmp_path / "after")
+    (tmp_path / "now").symlink_to(tmp_path / "before/issuing")
+    current = CurrentAuthority(tmp_path / "now")
+    before = current.get()
+
+    (tmp_path / "new").symlink_to(tmp_path / "after/issuing")
+    (tmp_path / "new").rename(tmp_path / "now")
+
+    assert before.certificate == made.issuing.certificate
+    assert current.get().certificate == renewed.issuing.certificate
+    assert current.get() is current.get()
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
+def test_a_half_renewed_authority_leaves_the_one_before(
+    made: creation.NewAuthority, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    creation.save(made, tmp_path / "made")
+    folder = tmp_path / "made/issuing"
+    current = CurrentAuthority(folder)
+    kept = (folder / name).read_bytes()
+
+    (folder / name).unlink()
+
+    assert current.get().certificate == made.issuing.certificate
+    assert f"the authority before stays: authority: {folder / name}: No such file" in caplog.text
+    (folder / name).write_bytes(kept)
+    assert current.get().certificate == made.issuing.certificate
+
+
+def test_a_running_ca_needs_an_authority_at_its_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        CurrentAuthority(tmp_path)

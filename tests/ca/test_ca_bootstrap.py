@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.x509.verification import DNSName, PolicyBuilder, Store
+from cryptography.x509.verification import PolicyBuilder, Store
 
 from audit.log import EvidenceLog, read
 from audit.record import CertificateRecord
@@ -57,9 +57,9 @@ def test_serving_certificate_is_signed_recorded_and_served(
     served = generation.read(run)
     leaf, issuing = x509.load_pem_x509_certificates(served.certificate)
     (record,) = read(log.path)
-    verifier = PolicyBuilder().store(Store(authority.bundle)).time(NOW)
+    verifier = PolicyBuilder().store(Store(list(authority.bundle))).time(NOW)
     assert (run / contract.CURRENT).resolve() == directory
-    assert verifier.build_server_verifier(DNSName("podtls-ca.podtls-system.svc")).verify(leaf, [issuing])
+    assert verifier.build_server_verifier(x509.DNSName("podtls-ca.podtls-system.svc")).verify(leaf, [issuing])
     assert x509.load_pem_x509_certificates(served.bundle) == list(authority.bundle)
     assert served.nginx == b"# front"
     assert stat.S_IMODE((directory / contract.KEY_FILE).stat().st_mode) == 0o400
@@ -86,8 +86,9 @@ def test_serving_name_outside_of_the_constraints_is_refused(run: Path, authority
     assert list(run.iterdir()) == []
 
 
+@pytest.mark.usefixtures("run")
 def test_renewal_is_due_at_two_thirds_of_life_or_when_the_issuing_ca_changes(
-    settings: Settings, run: Path, authority: Authority, log: EvidenceLog, tmp_path: Path
+    settings: Settings, authority: Authority, log: EvidenceLog, tmp_path: Path
 ) -> None:
     creation.save(creation.create(TRUST_DOMAIN, "cluster.local", NOW), tmp_path / "other")
     before = bootstrap.is_due(settings, authority, NOW)
@@ -131,8 +132,9 @@ def test_command_bootstraps_with_the_fronts_configuration(
     assert "podtls-ca bootstrap: " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("environment")
 def test_command_creates_an_authority_that_bootstraps(
-    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["create", str(tmp_path / "new")]) == 0
 
@@ -154,12 +156,12 @@ def test_command_creates_an_authority_that_bootstraps(
         pytest.param("PODTLS_SOCKET", "bad{path", 64, "PODTLS_SOCKET=", id="bad socket"),
     ],
 )
+@pytest.mark.usefixtures("environment")
 def test_command_fails_with_one_line_and_a_code(
     variable: str,
     value: str,
     status: int,
     said: str,
-    environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -220,7 +222,7 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if path.is_symlink():
-            return os.readlink(path)
+            return str(path.readlink())
         assert process.poll() is None, "it ended"
         time.sleep(0.02)
     raise AssertionError(f"{path} did not come")

@@ -6,11 +6,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pyasn1.codec.der import decoder, encoder
+from pyasn1_alt_modules import rfc2986
 
 from ca.csr import DER_LIMIT, public_key
 from ca.errors import CSRError, TooLargeError
 from tests.ca.world import Key, request_der
+
+WEAK_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it must be refused
+WEAK_DSA = dsa.generate_private_key(1024)  # noqa: S505 - it must be refused
 
 
 @pytest.mark.parametrize(
@@ -32,9 +37,7 @@ def test_key_that_signed_the_request_is_proven(key: Key) -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        pytest.param(
-            rsa.generate_private_key(65537, 1024), "RSA key of 1024 bits: allowed are 3072 to 4096", id="1024"
-        ),
+        pytest.param(WEAK_RSA, "RSA key of 1024 bits: allowed are 3072 to 4096", id="1024"),
         pytest.param(rsa.generate_private_key(65537, 2048), "RSA key of 2048 bits", id="2048"),
         pytest.param(rsa.generate_private_key(3, 3072), "RSA exponent", id="exponent 3"),
         pytest.param(ec.generate_private_key(ec.SECP192R1()), "key on curve secp192r1", id="P-192"),
@@ -59,7 +62,7 @@ def test_rsa_16384_is_refused_before_its_signature_is_looked_at() -> None:
     "key",
     [
         pytest.param(ed448.Ed448PrivateKey.generate(), id="Ed448"),
-        pytest.param(dsa.generate_private_key(1024), id="DSA"),
+        pytest.param(WEAK_DSA, id="DSA"),
     ],
 )
 def test_key_of_another_kind_is_refused(key: ed448.Ed448PrivateKey | dsa.DSAPrivateKey) -> None:
@@ -150,11 +153,6 @@ def test_asked_names_cannot_flood_or_forge_the_log(key: ec.EllipticCurvePrivateK
 
 def _swap_key(der: bytes, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
     """The same request with another public key: what an attacker sends who does not hold that key."""
-    from pyasn1.codec.der import decoder, encoder
-    from pyasn1_alt_modules import rfc2986
-
-    from cryptography.hazmat.primitives.serialization import PublicFormat
-
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     request, _ = decoder.decode(der, asn1Spec=rfc2986.CertificationRequest())
     swapped, _ = decoder.decode(spki, asn1Spec=request["certificationRequestInfo"]["subjectPKInfo"].clone())

@@ -30,7 +30,7 @@ def test_identity_survives_its_spiffe_id(domain: str, namespace: str, account: s
     ],
 )
 def test_bad_trust_domain_is_refused(name: str) -> None:
-    with pytest.raises(IdentityError, match="trust domain .*allowed are"):
+    with pytest.raises(IdentityError, match=r"trust domain .*allowed are"):
         TrustDomain(name)
 
 

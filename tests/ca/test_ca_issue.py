@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import DNSName, PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from ca import creation
 from ca.authority import Authority, Template, sign
@@ -90,9 +90,9 @@ def test_every_accepted_key_type_gets_the_same_profile(key: Key, authority: Auth
 
 
 def test_chain_verifies_from_leaf_to_root_for_servers_and_clients(leaf: x509.Certificate, authority: Authority) -> None:
-    builder = PolicyBuilder().store(Store(authority.bundle)).time(NOW).max_chain_depth(1)
+    builder = PolicyBuilder().store(Store(list(authority.bundle))).time(NOW).max_chain_depth(1)
 
-    chain = builder.build_server_verifier(DNSName("payments.shop.svc")).verify(leaf, [authority.certificate])
+    chain = builder.build_server_verifier(x509.DNSName("payments.shop.svc")).verify(leaf, [authority.certificate])
     client = builder.build_client_verifier().verify(leaf, [authority.certificate])
 
     assert chain == [leaf, authority.certificate, authority.bundle[0]]
@@ -101,10 +101,10 @@ def test_chain_verifies_from_leaf_to_root_for_servers_and_clients(leaf: x509.Cer
 
 
 def test_leaf_is_not_valid_for_another_name(leaf: x509.Certificate, authority: Authority) -> None:
-    builder = PolicyBuilder().store(Store(authority.bundle)).time(NOW)
+    builder = PolicyBuilder().store(Store(list(authority.bundle))).time(NOW)
 
     with pytest.raises(VerificationError):
-        builder.build_server_verifier(DNSName("orders.shop.svc")).verify(leaf, [authority.certificate])
+        builder.build_server_verifier(x509.DNSName("orders.shop.svc")).verify(leaf, [authority.certificate])
 
 
 def test_two_leaves_have_two_serial_numbers(authority: Authority, key: ec.EllipticCurvePrivateKey) -> None:
@@ -147,7 +147,7 @@ def test_key_that_is_not_the_authoritys_never_signs_a_leaf_that_leaves(
 
 def _template(key: PublicKey, authority: Authority, **changes: Any) -> Template:
     """What issue() hands to sign(), with one thing changed."""
-    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # noqa: FBT003
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     alternative = [*map(x509.DNSName, NAMES.dns), x509.UniformResourceIdentifier(URI)]
     extensions: dict[str, tuple[x509.ExtensionType, bool]] = {
@@ -181,17 +181,17 @@ def _template(key: PublicKey, authority: Authority, **changes: Any) -> Template:
         pytest.param({"public_key": ec.generate_private_key(ec.SECP256R1()).public_key()}, "public key", id="key"),
         pytest.param(
             {"extensions": {"constraints": (x509.BasicConstraints(ca=True, path_length=None), True)}},
-            "extension 2.5.29.19",
+            "fixed extensions",
             id="a CA",
         ),
         pytest.param(
-            {"extensions": {"usage": (x509.KeyUsage(*[True] * 7, False, False), True)}},
-            "extension 2.5.29.15",
+            {"extensions": {"usage": (x509.KeyUsage(True, True, True, True, True, True, True, False, False), True)}},
+            "fixed extensions",
             id="more usages",
         ),
         pytest.param(
             {"extensions": {"purposes": (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), False)}},
-            "extension 2.5.29.37",
+            "fixed extensions",
             id="another purpose",
         ),
         pytest.param(

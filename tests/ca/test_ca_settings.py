@@ -74,5 +74,5 @@ def test_server_listens_on_the_contracts_socket() -> None:
 
 @pytest.mark.parametrize("value", ["0", "100", "-1", "two", "\u0662"])
 def test_count_out_of_range_names_its_variable(value: str) -> None:
-    with pytest.raises(ConfigurationError, match="PODTLS_WORKERS=.*expected a number from 1 to 99"):
+    with pytest.raises(ConfigurationError, match=r"PODTLS_WORKERS=.*expected a number from 1 to 99"):
         ServerSettings.from_env({"PODTLS_WORKERS": value})

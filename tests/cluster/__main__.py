@@ -7,14 +7,13 @@ import shlex
 import shutil
 import sys
 
+from tests.cluster import podtls
 from tests.cluster.base_image import build_base
-from tests.cluster.binaries import build
-from tests.cluster.cluster import Cluster
+from tests.cluster.binaries import binary, build
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import build_pause
 from tests.cluster.journal import Run, facts, is_released, journals_folder, release, runs
 from tests.cluster.launch import running_control_plane, running_node
-from tests.cluster.node import Node
 from tests.cluster.parts import TIERS, require
 from tests.cluster.processes import Process, is_running
 from tests.cluster.sweep import clean, sweep
@@ -30,10 +29,6 @@ def main() -> int:
         sys.stderr.write(f"podtls cluster: {error}\n")
         return 69
     return 0
-
-
-def install(cluster: Cluster, node: Node | None) -> None:
-    """Put podtls and the example shop into a new cluster. Nothing yet: the manifests come with issue 4, item 3."""
 
 
 def build_all(tier: str) -> None:
@@ -82,11 +77,13 @@ def _start(tier: str) -> Run:
     build_all(tier)
     if tier == "node":
         with running_node() as node:
-            install(node.cluster, node)
+            _say("installing podtls and the example shop")
+            podtls.install(node)
+            podtls.open_shop(node)
             release(node.cluster.run)
             return node.cluster.run
     with running_control_plane() as cluster:
-        install(cluster, None)
+        _say("no node here, so nothing can run: podtls is not installed (the node tier needs root)")
         release(cluster.run)
         return cluster.run
 
@@ -97,8 +94,17 @@ def _kept() -> list[Run]:
 
 def _print_use(run: Run) -> None:
     server = json.loads((run.folder / "kubeconfig").read_text())["clusters"][0]["cluster"]["server"]
-    sys.stderr.write(f"podtls cluster: {run.tier} at {server}; logs in {run.logs}\n")
-    sys.stdout.write(f"export KUBECONFIG={shlex.quote(str(run.folder / 'kubeconfig'))}\n")
+    _say(f"{run.tier} at {server}; logs in {run.logs}")
+    if run.tier == "node":
+        _say("podtls runs, and the example shop in the labelled namespace `shop`. Paste this:")
+    kubectl = f"kubectl() {{ {shlex.quote(binary('kubectl'))} \"$@\"; }}"
+    lines = [f"export KUBECONFIG={shlex.quote(str(run.folder / 'kubeconfig'))}", kubectl]
+    for line in lines + (list(podtls.TO_TRY) if run.tier == "node" else ["kubectl get --raw /readyz"]):
+        sys.stdout.write(f"{line}\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"podtls cluster: {line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

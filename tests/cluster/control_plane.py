@@ -92,7 +92,7 @@ def start_control_plane(run: Run, place: Place, *, api_server_arguments: Sequenc
     etcd = _start(site, "etcd", _etcd_flags(site))
     server = _start(site, "kube-apiserver", _api_server_flags(site), *api_server_arguments)
     cluster = _cluster(site)
-    wait_until("kube-apiserver is ready", lambda: answers(cluster, "/readyz"), watched=(etcd, server))
+    wait_until("kube-apiserver is ready", lambda: answers(cluster, "/readyz"), watched=(etcd, server), seconds=120)
     manager = _start(site, "kube-controller-manager", _manager_flags(site))
     scheduler = _start(site, "kube-scheduler", _scheduler_flags(site))
     programs = (etcd, server, manager, scheduler)

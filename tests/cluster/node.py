@@ -92,7 +92,7 @@ def start_node(run: Run, *, api_server_arguments: Sequence[str] = ()) -> Node:
     _import(namespaces, pause)
     joining = (_start_kubelet(site), _start_kube_proxy(site), _start_coredns(site))
     programs = (namespaces.holder, relay, *control_plane.programs, containerd, *joining)
-    wait_until("the node is Ready", lambda: _is_ready(cluster), watched=programs)
+    wait_until("the node is Ready", lambda: _is_ready(cluster), watched=programs, seconds=120)
     for name, url in PROBES.items():
         wait_until(f"{name} is ready", partial(answers, cluster, url), watched=programs)
     return Node(cluster, namespaces, programs)

@@ -15,6 +15,14 @@ NAMESPACE = "podtls-system"
 INIT_IMAGE = "localhost/podtls-init:dev"
 CONTROL_PLANE_IMAGE = "localhost/podtls-webhook:dev"
 
+# What a person may type into a new cluster; `python -m tests.cluster up` prints it.
+TO_TRY = (
+    "kubectl get pods --namespace shop",
+    "kubectl logs --namespace shop deployment/checkout --container checkout --tail 3",
+    "kubectl exec --namespace shop deployment/payments --container podtls-nginx -- podtls-injector check",
+    f"kubectl exec --namespace {NAMESPACE} podtls-webhook-0 --container webhook -- podtls audit list /var/log/podtls",
+)
+
 # What each Dockerfile copies; .dockerignore says the same to the other builders.
 _INIT = ("requirements/init.txt", "injector")
 _CONTROL_PLANE = (
@@ -50,10 +58,25 @@ def install(node: Node, overlay: str = "default") -> None:
     if overlay != "ephemeral":
         for name in ("podtls-webhook", "podtls-ca"):
             for ordinal in range(2):
-                node.provide_volume(NAMESPACE, f"evidence-{name}-{ordinal}")
+                # Small ones can be filled.
+                node.provide_volume(
+                    NAMESPACE, f"evidence-{name}-{ordinal}", limit="32m" if overlay == "tests" else None
+                )
     folder = Path(__file__).parent / "manifests" if overlay == "tests" else MANIFESTS / "overlays" / overlay
     node.cluster.kubectl("apply", "--server-side", "-k", str(folder))
     wait_ready(node.cluster)
+
+
+def open_shop(node: Node) -> None:
+    """The example shop as its comment says, in its namespace, labelled; returns when checkout has paid."""
+    objects, cluster = shop(node, CONTROL_PLANE_IMAGE), node.cluster
+    cluster.apply(*[found for found in objects if found["kind"] == "Namespace"])
+    cluster.kubectl("label", "namespace", "shop", "podtls.io/inject=enabled")
+    cluster.apply(*[found for found in objects if found["kind"] != "Namespace"])
+    for name in ("deployment/payments", "deployment/checkout"):
+        cluster.kubectl("rollout", "status", name, "-n", "shop", "--timeout=100s")
+    logs = ("logs", "-n", "shop", "deployment/checkout", "-c", "checkout")
+    wait_until("checkout has paid", lambda: "200 payments: 42.00 EUR received" in cluster.kubectl(*logs))
 
 
 def wait_ready(cluster: Cluster, *, seconds: int = 100) -> None:

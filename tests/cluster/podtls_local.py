@@ -149,8 +149,17 @@ class Podtls:
         kubeconfig = account_kubeconfig(self.cluster, "podtls-ca", self.folder / "podtls-ca.kubeconfig")
         self._serve("ca", variables, KUBECONFIG=kubeconfig)
 
+    def admit_webhook(self) -> None:
+        """Enroll the webhook, start it, and lead kube-apiserver to it."""
+        give_address(self.cluster, NAMESPACE, "podtls-webhook-0")
+        self._enroll_webhook()
+        self.start_webhook()
+        # Last, since the CA gives names of Services that choose the pod, and an ExternalName chooses none.
+        services = (find(self.objects, "Service", f"podtls-{name}") for name in self.ports)
+        self.cluster.apply(*map(leading_to_loopback, services))
+
     def start_webhook(self) -> None:
-        """Start the webhook with its front, on the identity that `enroll_webhook` has fetched."""
+        """Start the webhook with its front, on the identity that it was given."""
         directory = self.folder / "webhook"
         _write(directory / "bundle" / contract.BUNDLE_FILE, self.bundle)
         variables = environment(
@@ -162,7 +171,7 @@ class Podtls:
         }
         self._serve("webhook", variables)
 
-    def enroll_webhook(self) -> None:
+    def _enroll_webhook(self) -> None:
         """Fetch the webhook's certificate from the real CA, as podtls-init does for the pod podtls-webhook-0."""
         token = pod_token(self.cluster, NAMESPACE, "podtls-webhook-0", account="podtls-webhook")
         key = certificate.make_key()
@@ -218,13 +227,7 @@ def running_podtls(cluster: Cluster) -> Iterator[Podtls]:
         podtls.start_controller()
         podtls.await_authority()
         podtls.start_ca()
-        give_address(cluster, NAMESPACE, "podtls-webhook-0")
-        podtls.enroll_webhook()
-        podtls.start_webhook()
-        # Last, since the CA gives names of Services that choose the pod, and an ExternalName chooses none.
-        cluster.apply(
-            *(leading_to_loopback(find(podtls.objects, "Service", f"podtls-{name}")) for name in podtls.ports)
-        )
+        podtls.admit_webhook()
         yield podtls
     finally:
         podtls.stop()
@@ -245,7 +248,8 @@ def give_address(cluster: Cluster, namespace: str, pod: str, address: str = LOOP
     exists = ["pod", pod, "--namespace", namespace, "--ignore-not-found"]
     wait_until(f"pod {namespace}/{pod} is there", lambda: bool(cluster.kubectl("get", *exists)))
     status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})
-    cluster.kubectl("patch", "pod", pod, "--namespace", namespace, "--subresource=status", "--patch", status)
+    patch = ["--subresource=status", "--type=merge", "--patch", status]
+    cluster.kubectl("patch", "pod", pod, "--namespace", namespace, *patch)
 
 
 def pod_token(

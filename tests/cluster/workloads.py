@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography import x509
+
 from tests.cluster.cluster import Cluster
 from tests.cluster.podtls import CONTROL_PLANE_IMAGE
 from tests.cluster.processes import wait_until
@@ -25,14 +27,6 @@ class App(BaseHTTPRequestHandler):
         pass
 ThreadingHTTPServer(("", 8080), App).serve_forever()
 """
-# Reads the names in the certificate that a pod serves now.
-CERTIFICATE = """
-import sys
-from cryptography import x509
-leaf = x509.load_pem_x509_certificates(open("/var/run/podtls/current/tls.crt", "rb").read())[0]
-names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-print(" ".join(sorted(names.get_values_for_type(x509.DNSName))), f"{leaf.serial_number:x}")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +35,7 @@ class Certificate:
 
     dns: frozenset[str]
     serial: str
+    issuer: str  # The serial number of the issuing CA's certificate.
 
 
 def container(*command: str, name: str = "app", ports: tuple[int, ...] = ()) -> dict[str, Any]:
@@ -77,6 +72,13 @@ def workload(kind: str, namespace: str, app: str, pod: dict[str, Any], **spec: A
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": app, "namespace": namespace}, "spec": body}
 
 
+def job(namespace: str, name: str, pod: dict[str, Any]) -> dict[str, Any]:
+    """A Job whose pod has one chance."""
+    once = {**pod, "spec": {**pod["spec"], "restartPolicy": "Never"}}
+    spec = {"backoffLimit": 0, "template": once}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
 def service(namespace: str, name: str, app: str, **spec: Any) -> dict[str, Any]:
     """A Service on 443 that points at the TLS port."""
     ports = [{"name": "https", "port": 443, "targetPort": "podtls"}]
@@ -102,10 +104,12 @@ def pods(cluster: Cluster, namespace: str, app: str) -> list[dict[str, Any]]:
 
 
 def certificate(cluster: Cluster, namespace: str, pod: str) -> Certificate:
-    """The certificate that a pod's sidecar serves now, read in the sidecar."""
-    command = ("exec", "-n", namespace, pod, "-c", "podtls-nginx", "--", "/opt/podtls/bin/python3", "-c", CERTIFICATE)
-    *dns, serial = cluster.kubectl(*command).split()
-    return Certificate(frozenset(dns), serial)
+    """The certificate that a pod's sidecar has now, read in the sidecar."""
+    command = ("exec", "-n", namespace, pod, "-c", "podtls-nginx", "--", "cat", "/var/run/podtls/current/tls.crt")
+    leaf, issuer = x509.load_pem_x509_certificates(cluster.kubectl(*command).encode())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    dns = frozenset(names.get_values_for_type(x509.DNSName))
+    return Certificate(dns, f"{leaf.serial_number:x}", issuer=f"{issuer.serial_number:x}")
 
 
 def wait_names(cluster: Cluster, namespace: str, pod: str, *, seconds: float = 90, **names: frozenset[str]) -> None:
@@ -117,6 +121,26 @@ def wait_names(cluster: Cluster, namespace: str, pod: str, *, seconds: float = 9
         return present <= dns and not (absent & dns)
 
     wait_until(f"{pod} has {sorted(present)} and not {sorted(absent)}", settled, seconds=seconds)
+
+
+def is_enrolled(pod: dict[str, Any]) -> bool:
+    """Whether the pod carries our two containers and says so."""
+    ours = [entry["name"] for entry in pod["spec"].get("initContainers", [])][:2] == ["podtls-init", "podtls-nginx"]
+    return ours and pod["metadata"].get("labels", {}).get("podtls.io/injected") == "true"
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether kubelet says that the pod is ready."""
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod.get("status", {}).get("conditions", [])
+    )
+
+
+def restarts(pod: dict[str, Any], container_name: str) -> int:
+    """How often kubelet has started a container again."""
+    entries = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
+    return next((int(entry["restartCount"]) for entry in entries if entry["name"] == container_name), 0)
 
 
 def ask(cluster: Cluster, namespace: str, pod: str, url: str, *, container_name: str = "app") -> str:

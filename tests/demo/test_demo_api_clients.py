@@ -58,7 +58,7 @@ def test_client_without_a_certificate_gets_no_byte(serve: Serve, certificate: Pa
     attempt = ask(app.target(NAME, certificate.certificate), None)
 
     assert attempt.received == b""
-    assert app.log == ["client sent no required SSL certificate while SSL handshaking"]
+    assert app.wait_for_log() == ["client sent no required SSL certificate while SSL handshaking"]
 
 
 def test_client_with_a_foreign_certificate_gets_no_byte(
@@ -70,7 +70,7 @@ def test_client_with_a_foreign_certificate_gets_no_byte(
     attempt = ask(app.target(NAME, certificate.certificate), foreign)
 
     assert attempt.received == b""
-    assert app.log == ["client SSL certificate verify error: (18:self-signed certificate)"]
+    assert app.wait_for_log() == ["client SSL certificate verify error: (18:self-signed certificate)"]
 
 
 def test_server_of_another_name_is_not_believed(serve: Serve, certificate: Pair, identity: Identity) -> None:

@@ -13,6 +13,7 @@ from podtls.demo.errors import ManifestError
 from podtls.demo.manifests import CONTROL_PLANE, FOLDER, SHOP, build, load, load_workloads
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: one}\nspec: {containers: [{name: a, image: a, command: [sleep]}]}\n"
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: one}\nspec: {ports: %s}\n"
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -74,7 +75,8 @@ def test_object_without_a_namespace_is_in_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        pytest.param("a: [", "yours.yaml: not YAML", id="not YAML"),
+        pytest.param("a: [", "yours.yaml: line 2: not YAML", id="not YAML"),
+        pytest.param("a: 1\na: 2", "yours.yaml: line 2: key 'a' stands twice", id="a key twice"),
         pytest.param("\x00", "yours.yaml: not YAML", id="a control character"),
         pytest.param("- 1", "#1: a Kubernetes object is a mapping, got list", id="no mapping"),
         pytest.param("kind: Pod", "#1: apiVersion is missing", id="no apiVersion"),
@@ -94,6 +96,11 @@ def test_object_without_a_namespace_is_in_default(tmp_path: Path) -> None:
         pytest.param(POD.replace(", command: [sleep]", ""), "container a has no command", id="no command"),
         pytest.param(POD.replace(", image: a", ""), "Pod one: not a Pod: KeyError\\('image'\\)", id="no image"),
         pytest.param(POD.replace("containers:", "boxes:"), "spec.containers is empty", id="no containers"),
+        pytest.param(POD.replace("Pod", "Service").replace("spec", "x"), "not a Service: KeyError", id="no spec"),
+        pytest.param(SERVICE % "[1]", "not a Service: TypeError", id="a port that is no mapping"),
+        pytest.param(
+            SERVICE % "[{port: https}]", r"each port is a number, got \['https'\]", id="a port without number"
+        ),
         pytest.param(POD.replace("Pod", "Deployment"), "not a Deployment: KeyError", id="no template"),
     ],
 )
@@ -105,6 +112,23 @@ def test_file_that_cannot_be_run_is_refused_with_the_place(tmp_path: Path, text:
 def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"missing\.yaml: No such file or directory"):
         load(tmp_path / "missing.yaml")
+
+
+def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "yours.yaml"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ManifestError, match=r"yours\.yaml: not UTF-8"):
+        load(path)
+
+
+def test_what_an_anchor_repeats_is_not_shared(tmp_path: Path) -> None:
+    text = POD.replace("spec: {", "spec: {initContainers: [{name: b, image: a, command: [x], env: &e [{name: X}]}], ")
+    (pod,) = load(_write(tmp_path, text.replace("{name: a, image", "{name: a, env: *e, image")))
+
+    pod["spec"]["containers"][0]["env"].append({"name": "Y"})
+
+    assert pod["spec"]["initContainers"][0]["env"] == [{"name": "X"}]
 
 
 def test_folder_without_a_kustomization_says_what_is_needed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from podtls.demo import proofs, renewal
 from podtls.demo.capture import Report, Stream
 from podtls.demo.certificates import Pair, self_signed
-from podtls.demo.clients import save
+from podtls.demo.clients import ask, save
 from podtls.demo.errors import DemoError
 from podtls.demo.network import GATEWAY
 from podtls.demo.scene import IMPOSTOR, LATER, Client, Server
@@ -76,7 +76,7 @@ def play(server_pair: Pair, client_pair: Pair, tmp_path: Path) -> Iterator[Play]
     with ExitStack() as stack:
 
         def make(
-            *, clients: str | None = client_pair.certificate, mode: str = "mtls"
+            *, clients: str | None = client_pair.certificate, mode: str = "mtls", patience: float = 10
         ) -> tuple[proofs.Actors, FakeWorld]:
             app = stack.enter_context(tls_app(server_pair, tmp_path, clients))
             world = FakeWorld(app)
@@ -84,7 +84,9 @@ def play(server_pair: Pair, client_pair: Pair, tmp_path: Path) -> Iterator[Play]
             client = Client("shop", "checkout-1", "app", "payments.shop", 80)
             identity = save(client_pair, tmp_path / "client")
             target = app.target(NAME, server_pair.certificate)
-            actors = proofs.Actors(world, server, client, target, identity, "spiffe://x/ns/shop/sa/checkout", mode)
+            actors = proofs.Actors(
+                world, server, client, target, identity, "spiffe://x/ns/shop/sa/checkout", mode, patience
+            )
             return actors, world
 
         yield make
@@ -114,7 +116,7 @@ def test_strict_server_holds_every_refusal_with_nginx_reason(play: Play) -> None
 
 
 def test_server_that_asks_for_no_certificate_fails_the_proofs(play: Play) -> None:
-    actors, _ = play(clients=None)
+    actors, _ = play(clients=None, patience=0.5)
 
     control, nobody, foreigner, plaintext = proofs.refusals(actors)
 
@@ -207,7 +209,7 @@ def test_app_that_never_answers_ends_the_demo_with_its_url(play: Play) -> None:
     ],
 )
 def test_wrong_name_is_judged_by_bytes_and_log(play: Play, received: str, logged: str, held: bool) -> None:
-    actors, world = play()
+    actors, world = play(patience=0.5)
     world.answers = {"payments.shop": ANSWER, f"{IMPOSTOR}.shop": received}
     world.on_dial = lambda: world.app.log.append(logged)
 
@@ -218,7 +220,7 @@ def test_wrong_name_is_judged_by_bytes_and_log(play: Play, received: str, logged
 
 
 def test_reason_in_the_log_from_before_the_attempt_does_not_count(play: Play) -> None:
-    actors, world = play()
+    actors, world = play(patience=0.5)
     world.app.log.append(MISMATCH)
     world.answers = {"payments.shop": ANSWER, f"{IMPOSTOR}.shop": ""}
 
@@ -229,8 +231,8 @@ def test_reason_in_the_log_from_before_the_attempt_does_not_count(play: Play) ->
 
 def test_renewal_with_the_new_name_and_no_cut_holds(play: Play, server_pair: Pair, tmp_path: Path) -> None:
     actors, world = play()
-    both = self_signed("payments", dns=(NAME, LATER_NAME))
-    before = proofs.ask(actors.target, actors.identity).certificate
+    both = self_signed("payments, renewed", dns=(NAME, LATER_NAME))
+    before = ask(actors.target, actors.identity).certificate
     assert before is not None
 
     def reload() -> None:
@@ -241,16 +243,16 @@ def test_renewal_with_the_new_name_and_no_cut_holds(play: Play, server_pair: Pai
     target = world.app.target(NAME, server_pair.certificate + both.certificate)
     actors = proofs.Actors(world, actors.server, actors.client, target, actors.identity, "", "mtls")
 
-    with renewal.begun_renewal(actors, before) as begun:
+    with renewal.begun_renewal(actors, before, seconds=20) as begun:
         leaf, given = begun.finish()
 
     assert leaf.serial_number != before.serial_number
     assert [proof.held for proof in given] == [True, True, True]
 
 
-def test_renewal_that_cuts_connections_fails_its_proofs(play: Play, tmp_path: Path) -> None:
+def test_renewal_that_cuts_connections_fails_its_proofs(play: Play) -> None:
     actors, world = play()
-    before = proofs.ask(actors.target, actors.identity).certificate
+    before = ask(actors.target, actors.identity).certificate
     assert before is not None
 
     with renewal.begun_renewal(actors, before, seconds=1.0) as begun:

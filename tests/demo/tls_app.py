@@ -3,6 +3,7 @@
 import http.server
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,13 @@ class TLSApp:
     log: list[str] = field(default_factory=list)
     reply: bytes | None = REPLY
     context: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+    def wait_for_log(self) -> list[str]:
+        """The log once there is a line in it; the client may be told before."""
+        deadline = time.monotonic() + 10
+        while not self.log and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.log
 
     def target(self, server_name: str, bundle: str) -> Target:
         return Target(self.address, server_name, bundle)

@@ -30,14 +30,16 @@ def test_a_request_names_nobody_and_is_signed_by_its_key() -> None:
 def test_our_own_certificate_is_accepted(authority: Authority) -> None:
     leaf = authority.leaf()
 
-    certificate.verify(leaf.chain, key=leaf.key, bundle=Bundle.parse(authority.bundle), identity=IDENTITY, now=NOW)
+    certificate.verify(
+        leaf.chain, key=leaf.key, bundle=Bundle.parse(authority.bundle), identity=IDENTITY, now=datetime.now(UTC)
+    )
 
 
 def test_a_bundle_of_two_roots_accepts_both(authority: Authority, foreign: Authority) -> None:
     bundle = Bundle.parse(foreign.bundle + b"a comment\n" + authority.bundle)
 
     for one in (authority, foreign):
-        certificate.verify_chain(one.leaf().chain, bundle=bundle, now=NOW)
+        certificate.verify_chain(one.leaf().chain, bundle=bundle, now=datetime.now(UTC))
 
     assert bundle.pem == foreign.bundle + authority.bundle
 
@@ -58,21 +60,23 @@ def test_another_identity_is_refused(authority: Authority, identity: Identity, r
     leaf = authority.leaf()
 
     with pytest.raises(RefusedError, match=reason):
-        certificate.verify(leaf.chain, key=leaf.key, bundle=Bundle.parse(authority.bundle), identity=identity, now=NOW)
+        certificate.verify(
+            leaf.chain, key=leaf.key, bundle=Bundle.parse(authority.bundle), identity=identity, now=datetime.now(UTC)
+        )
 
 
 def test_a_chain_without_its_issuing_authority_is_refused(authority: Authority) -> None:
     leaf = authority.leaf()
 
     with pytest.raises(RefusedError, match="does not chain to the trust bundle"):
-        certificate.verify_chain(leaf.chain[:1], bundle=Bundle.parse(authority.bundle), now=NOW)
+        certificate.verify_chain(leaf.chain[:1], bundle=Bundle.parse(authority.bundle), now=datetime.now(UTC))
 
 
 def test_a_name_outside_of_the_constraints_is_refused(authority: Authority) -> None:
     leaf = authority.leaf(dns=("example.com",))
 
     with pytest.raises(RefusedError, match="no permitted name constraints matched"):
-        certificate.verify_chain(leaf.chain, bundle=Bundle.parse(authority.bundle), now=NOW)
+        certificate.verify_chain(leaf.chain, bundle=Bundle.parse(authority.bundle), now=datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_a_certificate_for_one_side_only_is_refused(
     chain = authority.sign(certificate.make_key().public_key(), purposes=purposes)
 
     with pytest.raises(RefusedError, match=reason):
-        certificate.verify_chain(chain, bundle=Bundle.parse(authority.bundle), now=NOW)
+        certificate.verify_chain(chain, bundle=Bundle.parse(authority.bundle), now=datetime.now(UTC))
 
 
 def test_trust_anchors_are_not_sent(authority: Authority) -> None:

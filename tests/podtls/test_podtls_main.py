@@ -58,6 +58,8 @@ def test_version_and_help_of_a_real_process() -> None:
         "demo",
         "inject",
         "uninject",
+        "check",
+        "status",
         "audit",
     ]
 

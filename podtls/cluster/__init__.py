@@ -1,0 +1,1 @@
+"""What `podtls check` and `podtls status` read of a cluster, and what they make of it. Nothing is ever written."""

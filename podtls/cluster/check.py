@@ -1,0 +1,156 @@
+"""check(): asks the cluster everything that `podtls check` looks at, part by part, and hands it to the pure checks.
+
+A part that the caller may not read is a finding, not a silence.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from injector import contract
+from podtls.cluster import layout, namespaces, server, trust, webhooks, workloads
+from podtls.cluster.finding import Finding, Report, ok, problem, warning
+from podtls.cluster.layout import Workload
+from podtls.cluster.reader import Access, Answer, ClusterReader, items, parse, read
+from podtls.errors import UnreachableError
+
+_DOORS: Final = (layout.CA, layout.WEBHOOK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """The cluster with what the caller may read of it, and the time it is there."""
+
+    reader: ClusterReader
+    denied: frozenset[Access]
+    now: datetime
+
+    def may(self, *needed: Access) -> bool:
+        return self.denied.isdisjoint(needed)
+
+
+def check(reader: ClusterReader, clock: Callable[[], datetime]) -> Report:
+    """Every finding. Raises UnreachableError, CredentialsError or ForbiddenError when nothing can be checked."""
+    answer = reader.get("/version")
+    date = server.parse_date(answer.date)
+    now = clock()
+    version = server.version(parse(answer, "/version") or {})
+    denied = frozenset(access for access in _needed() if not reader.may(access))
+    # Dates are judged by the API server's clock: it is the one that pods and certificates meet.
+    cluster = _Cluster(reader, denied, date or now)
+    installed = _is_installed(cluster)
+    findings = [version, server.clock(date, now), *server.access(denied if installed else _relevant(denied))]
+    if installed:
+        findings += [finding for part in _PARTS for finding in part(cluster)]
+    else:
+        findings.append(warning("installation", "not installed", layout.INSTALL))
+    findings += _namespaces(cluster)
+    return Report(installed, tuple(findings))
+
+
+def _needed() -> Iterator[Access]:
+    yield from layout.MAY_LIST_NAMESPACES
+    yield from layout.MAY_READ_WEBHOOKS
+    yield from layout.MAY_READ_BUNDLE
+    yield from layout.MAY_READ_WORKLOADS
+    yield from layout.MAY_READ_ENDPOINTS
+    yield from layout.MAY_READ_RBAC
+    yield from layout.MAY_REACH
+
+
+def _relevant(denied: Iterable[Access]) -> list[Access]:
+    """What of it matters before there is anything of ours: whether a labelled namespace is waiting."""
+    return [access for access in denied if access in layout.MAY_LIST_NAMESPACES]
+
+
+def _is_installed(cluster: _Cluster) -> bool:
+    """Whether there is anything of ours; what may not be seen may be there."""
+    traces = {
+        layout.MAY_READ_WEBHOOKS: layout.MUTATING,
+        layout.MAY_LIST_NAMESPACES: f"{layout.NAMESPACES}/{layout.NAMESPACE}",
+    }
+    return any(not cluster.may(*needed) or read(cluster.reader, path) for needed, path in traces.items())
+
+
+def _webhooks(cluster: _Cluster) -> Iterator[Finding]:
+    if cluster.may(*layout.MAY_READ_WEBHOOKS):
+        yield from webhooks.mutating(read(cluster.reader, layout.MUTATING))
+        yield from webhooks.validating(read(cluster.reader, layout.VALIDATING))
+
+
+def _trust(cluster: _Cluster) -> Iterator[Finding]:
+    if not cluster.may(*layout.MAY_READ_BUNDLE):
+        return
+    found = read(cluster.reader, layout.BUNDLE)
+    yield trust.bundle(found)
+    if cluster.may(*layout.MAY_READ_WEBHOOKS):
+        mutating, validating = (read(cluster.reader, path) for path in (layout.MUTATING, layout.VALIDATING))
+        yield from trust.ca_bundles(trust.bundle_of(found), mutating, validating)
+    yield from trust.dates(trust.bundle_of(found), cluster.now)
+
+
+def _rbac(cluster: _Cluster) -> Iterator[Finding]:
+    if cluster.may(*layout.MAY_READ_RBAC):
+        tables = (layout.ACCOUNTS, layout.ROLES, layout.BINDINGS)
+        yield from workloads.rbac(
+            *({key: read(cluster.reader, path) for key, path in table.items()} for table in tables)
+        )
+
+
+def _workloads(cluster: _Cluster) -> Iterator[Finding]:
+    if cluster.may(*layout.MAY_READ_WORKLOADS):
+        yield from (workloads.ready(each, read(cluster.reader, each.path)) for each in layout.WORKLOADS)
+    if cluster.may(*layout.MAY_READ_ENDPOINTS):
+        slices = items(cluster.reader, layout.SLICES)
+        yield from (workloads.endpoints(each, slices) for each in _DOORS)
+
+
+def _doors(cluster: _Cluster) -> Iterator[Finding]:
+    """CA and webhook, as the API server reaches them: their addresses are seldom reachable from an admin's machine."""
+    if not cluster.may(*layout.MAY_REACH):
+        return
+    for each in _DOORS:
+        name = "ca" if each is layout.CA else "webhook"
+        answer = _proxied(cluster.reader, each, "/readyz")
+        if answer.status != 200:
+            what = f"{each.name} cannot be reached through the API server: {answer.status} {_said(answer)}"
+            do = f"kubectl -n {layout.NAMESPACE} logs statefulset/{each.name} --all-containers --tail=20"
+            yield problem(name, what, do)
+            continue
+        yield ok(name, f"{each.name} answers through the API server, and is ready")
+        if each is layout.CA:
+            roots = trust.bundle_of(_published(cluster))
+            served = trust.parse_cacerts(_proxied(cluster.reader, each, contract.PATH_CACERTS).body)
+            yield from trust.served(roots, served, cluster.now)
+
+
+def _proxied(reader: ClusterReader, workload: Workload, path: str) -> Answer:
+    try:
+        return reader.get(workload.proxied(path))
+    except UnreachableError as error:
+        # The API server has answered before: it is the way behind it that does not.
+        return Answer(504, str(error).encode())
+
+
+def _published(cluster: _Cluster) -> dict[str, object] | None:
+    return read(cluster.reader, layout.BUNDLE) if cluster.may(*layout.MAY_READ_BUNDLE) else None
+
+
+def _said(answer: Answer) -> str:
+    """The message of a Status, or the beginning of a body that is none."""
+    try:
+        found = parse(Answer(200, answer.body), "")
+    except UnreachableError:
+        found = None
+    return str((found or {}).get("message") or answer.body[:200].decode(errors="replace").strip())
+
+
+def _namespaces(cluster: _Cluster) -> list[Finding]:
+    if not cluster.may(*layout.MAY_LIST_NAMESPACES, *layout.MAY_READ_WEBHOOKS):
+        return []
+    configuration = read(cluster.reader, layout.MUTATING)
+    return namespaces.namespaces(items(cluster.reader, layout.NAMESPACES), configuration)
+
+
+_PARTS: Final = (_rbac, _webhooks, _trust, _workloads, _doors)

@@ -1,0 +1,174 @@
+"""The controller on a real API server: one authority whoever is first, caBundle that stays, and recovery of it all."""
+
+import base64
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ca import kube
+from ca.control_plane import FIELD_MANAGER, KubernetesControlPlane
+from ca.controller import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from ca.identity import TrustDomain
+from injector import contract
+from tests.cluster.api import Object, create, pod, refusal
+from tests.cluster.conftest import skip_unless_complete
+from tests.cluster.installation import (
+    CONFIGURATION,
+    CONFIGURATIONS,
+    MANIFESTS,
+    NAMESPACE,
+    account_kubeconfig,
+)
+from tests.cluster.launch import running_control_plane
+from tests.cluster.podtls_local import Podtls, prepared
+from tests.cluster.processes import is_running, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+RACERS = 4
+WORKLOADS = {"statefulset/podtls-webhook": 2, "statefulset/podtls-ca": 2, "deployment/podtls-controller": 2}
+
+
+@pytest.fixture(scope="module")
+def alone(request: pytest.FixtureRequest) -> Iterator[Podtls]:
+    """podtls's objects in a cluster of this module's own, with none of its programs."""
+    skip_unless_complete("control-plane")
+    with running_control_plane(keep_logs=lambda: request.session.testsfailed > 0) as cluster:
+        podtls = prepared(cluster)
+        yield podtls
+        podtls.stop()
+
+
+def test_plain_apply_of_the_manifests_is_what_the_readme_says(alone: Podtls) -> None:
+    for overlay in ("default", "ephemeral"):
+        folder = str(MANIFESTS / "overlays" / overlay)
+
+        said = alone.cluster.kubectl("apply", "--dry-run=server", "-k", folder)
+
+        assert "statefulset.apps/podtls-webhook" in said
+
+
+def test_pod_security_lets_all_of_our_own_pods_be_created(alone: Podtls) -> None:
+    for workload, count in WORKLOADS.items():
+        reached = f"--for=jsonpath={{.status.replicas}}={count}"
+        alone.cluster.kubectl("wait", workload, "-n", NAMESPACE, reached, "--timeout=30s")
+
+    labels = alone.cluster.get("namespace", NAMESPACE)["metadata"]["labels"]
+    pods = alone.cluster.get("pods", "-n", NAMESPACE)["items"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert len(pods) == sum(WORKLOADS.values())
+    assert {each["spec"]["priorityClassName"] for each in pods} == {"podtls"}
+
+
+def test_controllers_that_all_believe_to_lead_make_one_authority_and_publish_the_same(alone: Podtls) -> None:
+    hands = [KubernetesControlPlane(configuration(alone, f"racer-{number}"), NAMESPACE) for number in range(RACERS)]
+    outcomes: list[Outcome] = []
+    gate = threading.Barrier(RACERS)
+
+    def race(cluster: KubernetesControlPlane) -> None:
+        gate.wait(timeout=30)
+        outcomes.append(reconcile(cluster, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC)))
+
+    for _round in range(5):
+        forget(alone)
+        outcomes.clear()
+        threads = [threading.Thread(target=race, args=(each,)) for each in hands]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+
+        root = secret(alone, ROOT_SECRET)
+        assert len(outcomes) == RACERS
+        assert len(set(outcomes)) == 1
+        assert alone.bundle == root["tls.crt"] == secret(alone, ISSUING_SECRET)["ca.crt"]
+        assert alone.ca_bundles() == {root["tls.crt"]}
+
+
+def configuration(podtls: Podtls, name: str) -> Any:
+    path = account_kubeconfig(podtls.cluster, "podtls-controller", podtls.folder / f"{name}.kubeconfig")
+    return kube.configuration({"KUBECONFIG": str(path)})
+
+
+def forget(podtls: Podtls) -> None:
+    names = [f"secret/{ROOT_SECRET}", f"secret/{ISSUING_SECRET}", "configmap/podtls-bundle"]
+    podtls.cluster.kubectl("delete", *names, "-n", NAMESPACE, "--ignore-not-found")
+
+
+def secret(podtls: Podtls, name: str) -> dict[str, bytes]:
+    data = podtls.cluster.get("secret", name, "-n", NAMESPACE)["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+@pytest.mark.parametrize("way", ["server-side", "client-side"])
+def test_applying_the_manifests_again_does_not_touch_ca_bundle(alone: Podtls, kind: str, way: str) -> None:
+    hands = KubernetesControlPlane(configuration(alone, "publisher"), NAMESPACE)
+    reconcile(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
+    body = json.dumps({"apiVersion": "v1", "kind": "List", "items": alone.objects})
+    flags = ["--server-side", "--field-manager=tests"] if way == "server-side" else ["--warnings-as-errors=false"]
+
+    for _twice in range(2):
+        alone.cluster.kubectl("apply", *flags, "-f", "-", input=body)
+
+    owners = ca_bundle_owners(alone.cluster.get(kind, CONFIGURATION, "--show-managed-fields"))
+    assert alone.ca_bundles() == {alone.bundle}
+    assert owners == {FIELD_MANAGER: 6}
+
+
+def ca_bundle_owners(configuration: Object) -> dict[str, int]:
+    """Who owns clientConfig.caBundle, in how many entries."""
+    owners = {}
+    for each in configuration["metadata"]["managedFields"]:
+        entries = each["fieldsV1"].get("f:webhooks", {}).values()
+        owned = sum("f:caBundle" in entry.get("f:clientConfig", {}) for entry in entries)
+        owners |= {each["manager"]: owned} if owned else {}
+    return owners
+
+
+def test_second_replica_takes_over_when_the_first_is_killed(alone: Podtls) -> None:
+    first = alone.start_controller("podtls-controller-a")
+    wait_until("the first leads", lambda: "podtls-controller-a: leads" in first.log.read_text(), watched=[first])
+    second = alone.start_controller("podtls-controller-b")
+    wait_until("the second waits", lambda: "a candidate" in second.log.read_text(), watched=[second])
+    root = secret(alone, ROOT_SECRET)
+
+    os.kill(first.pid, signal.SIGKILL)
+    wait_until("the first is gone", lambda: not is_running(first))
+    alone.cluster.kubectl("delete", "configmap", "podtls-bundle", "-n", NAMESPACE)
+
+    wait_until("the second leads", lambda: "podtls-controller-b: leads" in second.log.read_text(), watched=[second])
+    alone.await_authority()
+    assert secret(alone, ROOT_SECRET) == root
+    assert alone.bundle == root["tls.crt"]
+    alone.stop()
+
+
+def test_deleting_our_namespace_and_applying_again_recovers_without_hands(alone: Podtls) -> None:
+    enrolled = alone.cluster.create_namespace("shop", {contract.INJECT: "enabled"})
+    alone.start_controller()
+    alone.await_authority()
+    lost = alone.bundle
+
+    alone.cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    # What was its pod ends with it, and comes again with the namespace.
+    alone.stop()
+    assert 'service "podtls-webhook" not found' in refusal(alone.cluster, enrolled, pod())
+    assert alone.ca_bundles() == {lost}
+    alone.cluster.apply(*alone.objects)
+    alone.start_controller()
+    alone.await_authority()
+
+    assert alone.bundle != lost
+    assert alone.ca_bundles() == {alone.bundle}
+    alone.start_ca()
+    alone.admit_webhook()
+    stored = create(alone.cluster, enrolled, pod())
+    variables = {each["name"]: each.get("value") for each in stored["spec"]["initContainers"][0]["env"]}
+    assert variables[contract.ENV_TRUST_BUNDLE] == alone.bundle.decode()

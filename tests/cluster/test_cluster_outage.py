@@ -1,0 +1,136 @@
+"""The webhook is down: enrolled namespaces refuse pods, saying who and why; nobody else notices; then all heals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from injector import contract
+from tests.cluster.api import Object, create, pod, refusal
+from tests.cluster.cluster import Cluster
+from tests.cluster.conftest import Namespaces
+from tests.cluster.podtls_local import Podtls
+from tests.cluster.processes import wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+CALLING = 'failed calling webhook "mtls-port.podtls.io": failed to call webhook: '
+
+
+@contextmanager
+def stopped(podtls: Podtls, *programs: str) -> Iterator[None]:
+    podtls.stop(*programs)
+    try:
+        yield
+    finally:
+        podtls.stop("webhook", "webhook-front")
+        podtls.start_webhook()
+
+
+def test_nobody_listens_and_the_message_names_us_and_why(podtls: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled()
+
+    with stopped(podtls, "webhook", "webhook-front"):
+        refused = refusal(podtls.cluster, namespace, pod())
+
+    assert CALLING in refused
+    assert f'Post "https://podtls-webhook.podtls-system.svc:{podtls.ports["webhook"]}/mutate/mtls/port' in refused
+    assert refused.endswith("connect: connection refused")
+    assert refusal(podtls.cluster, namespace, pod()) == ""
+
+
+def test_front_alone_says_that_the_webhook_behind_it_is_away(podtls: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled()
+
+    with stopped(podtls, "webhook"):
+        refused = refusal(podtls.cluster, namespace, pod())
+
+    assert CALLING + "podtls: " in refused
+    assert "Retry" not in refused
+
+
+def test_reason_that_only_the_webhook_knows_reaches_the_user(podtls: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled()
+    bundle = podtls.folder / "webhook/bundle/ca.crt"
+    away = bundle.rename(bundle.with_suffix(".away"))
+    try:
+        refused = refusal(podtls.cluster, namespace, pod())
+    finally:
+        away.rename(bundle)
+
+    assert refused.endswith(f"{CALLING}podtls: trust bundle {bundle}: No such file or directory")
+    assert refusal(podtls.cluster, namespace, pod()) == ""
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({}, id="namespace without labels"),
+        pytest.param({contract.INJECT: "disabled"}, id="namespace that opted out"),
+        pytest.param({contract.MODE: "mtls", contract.CAPTURE: "redirect"}, id="namespace with other labels of ours"),
+    ],
+)
+def test_elsewhere_nothing_changes(podtls: Podtls, labels: dict[str, str]) -> None:
+    namespace = podtls.cluster.create_namespace("elsewhere", labels)
+
+    with stopped(podtls, "webhook", "webhook-front"):
+        stored = create(podtls.cluster, namespace, pod())
+
+    assert "initContainers" not in stored["spec"]
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "kube-public", "kube-node-lease", "podtls-system"])
+def test_system_namespaces_do_not_depend_on_us_even_when_labelled(podtls: Podtls, namespace: str) -> None:
+    podtls.cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}=enabled")
+    # Fulfils `restricted`, which podtls-system enforces.
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    raw = pod(securityContext={"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+    raw["spec"]["containers"][0]["securityContext"] = restricted
+    wait_until("its service account is there", lambda: has_account(podtls.cluster, namespace))
+    try:
+        with stopped(podtls, "webhook", "webhook-front"):
+            refused = refusal(podtls.cluster, namespace, raw)
+    finally:
+        podtls.cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}-")
+
+    assert refused == ""
+
+
+def has_account(cluster: Cluster, namespace: str) -> bool:
+    return bool(cluster.kubectl("get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found"))
+
+
+def test_pods_that_exist_go_on_and_a_deployment_gets_its_pods_when_we_are_back(
+    podtls: Podtls, enrolled: Namespaces
+) -> None:
+    namespace = enrolled()
+    create(podtls.cluster, namespace, pod("old"))
+
+    with stopped(podtls, "webhook", "webhook-front"):
+        podtls.cluster.apply(deployment(namespace))
+        wait_until("the ReplicaSet's failure is told", lambda: CALLING in failures(podtls.cluster, namespace))
+        podtls.cluster.kubectl("label", "pod", "old", "seen=yes", "-n", namespace)
+        podtls.cluster.kubectl("delete", "pod", "old", "-n", namespace)
+
+    desired = ["--for=jsonpath={.status.replicas}=3", "--timeout=90s"]
+    podtls.cluster.kubectl("wait", "deployment/web", "-n", namespace, *desired)
+    pods = podtls.cluster.get("pods", "-n", namespace)["items"]
+    ids = {each["id"] for each in podtls.records("webhook")}
+    assert [name for each in pods for name in [each["metadata"]["annotations"][contract.STATUS]] if name] != []
+    assert all(any(record in each["metadata"]["annotations"][contract.STATUS] for record in ids) for each in pods)
+
+
+def failures(cluster: Cluster, namespace: str) -> str:
+    events = cluster.get("events", "-n", namespace)["items"]
+    return "\n".join(event["message"] for event in events if event["reason"] == "FailedCreate")
+
+
+def deployment(namespace: str) -> Object:
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": pod()["spec"]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": 3, "selector": {"matchLabels": labels}, "template": template},
+    }

@@ -1,0 +1,180 @@
+"""A cluster with podtls as the API server shows it: our real manifests, a real authority, really injected pods."""
+
+import base64
+import copy
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ca import creation
+from ca.authority import certificate_pem
+from ca.creation import NewAuthority
+from ca.est import certs_only
+from ca.identity import TrustDomain
+from injector import contract
+from podtls.cluster import layout
+from podtls.cluster.reader import Answer
+from podtls.offline import Webhook, apply
+from tests.fakes import FakeApiServer
+from webhook.decision import Defaults
+from webhook.settings import PodSettings
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+# Certificates have whole seconds; so has a Date header.
+NOW = datetime.now(UTC).replace(microsecond=0)
+INSTALLED = "2026-01-01T00:00:00Z"
+LABELLED = "2026-02-01T00:00:00Z"
+SINCE = "2026-03-01T00:00:00Z"
+RECORD = "0123456789abcdef" * 2
+
+Object = dict[str, Any]
+
+
+@cache
+def authority() -> NewAuthority:
+    """The authority that signs now."""
+    return new_authority()
+
+
+def new_authority(now: datetime = NOW) -> NewAuthority:
+    """Another one."""
+    return creation.create(TrustDomain("cluster.local"), "cluster.local", now)
+
+
+def bundle_of(made: NewAuthority) -> str:
+    """Its trust bundle."""
+    return certificate_pem(made.root.certificate).decode()
+
+
+@cache
+def _manifests() -> list[Object]:
+    files = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    return [each for name in files for each in yaml.safe_load_all((BASE / name).read_text()) if each]
+
+
+def manifests() -> list[Object]:
+    """The objects of manifests/base."""
+    return copy.deepcopy(_manifests())
+
+
+def bare() -> FakeApiServer:
+    """A cluster without podtls."""
+    server = FakeApiServer(date=NOW.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    server.add(*(namespace(name) for name in ("default", "kube-system", "kube-public", "kube-node-lease")))
+    return server
+
+
+def installed() -> FakeApiServer:
+    """A cluster in which podtls works."""
+    server = bare()
+    server.add(*manifests())
+    publish(server, authority())
+    for workload in layout.WORKLOADS:
+        found = server.find(workload.kind, workload.name)
+        found["status"] = {"readyReplicas": found["spec"]["replicas"]}
+        if workload.service:
+            server.add(endpoint_slice(workload.name))
+            server.proxied[workload.proxied("/readyz")] = Answer(200, b"ok\n")
+    for kind in ("Mutating", "Validating"):
+        server.find(f"{kind}WebhookConfiguration", "podtls")["metadata"]["creationTimestamp"] = INSTALLED
+    return server
+
+
+def publish(server: FakeApiServer, made: NewAuthority) -> None:
+    """What the controller and the CA do with an authority."""
+    pem = bundle_of(made)
+    metadata = {"name": "podtls-bundle", "namespace": layout.NAMESPACE}
+    server.add({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": pem}})
+    for kind in ("Mutating", "Validating"):
+        for entry in server.find(f"{kind}WebhookConfiguration", "podtls")["webhooks"]:
+            entry["clientConfig"]["caBundle"] = base64.b64encode(pem.encode()).decode()
+    answer = certs_only([made.root.certificate, made.issuing.certificate])
+    server.proxied[layout.CA.proxied(contract.PATH_CACERTS)] = Answer(200, answer.body)
+
+
+def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> Object:
+    """Two endpoints of a Service of ours."""
+    endpoints = [{"addresses": [f"10.1.0.{last}"], "conditions": {"ready": ready}} for last in (1, 2)]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{service}-x7k2p",
+            "namespace": layout.NAMESPACE,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "endpoints": endpoints,
+        "ports": [{"name": port, "port": 8443, "protocol": "TCP"}],
+    }
+
+
+def namespace(name: str, labels: dict[str, str] | None = None, **metadata: Any) -> Object:
+    """A namespace as the API server stores it; labelled ours, it says since when."""
+    fields = {f"f:{key}": {} for key in labels or {}}
+    managed = [{"manager": "kubectl-label", "time": LABELLED, "fieldsV1": {"f:metadata": {"f:labels": fields}}}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/metadata.name": name, **(labels or {})},
+            "managedFields": managed,
+            **metadata,
+        },
+    }
+
+
+def enrolled_namespace(name: str = "shop", **labels: str) -> Object:
+    """A namespace that somebody has enrolled."""
+    return namespace(name, {contract.INJECT: "enabled", **labels})
+
+
+def pod(name: str = "web", *, created: str = SINCE, ports: tuple[int, ...] = (8080,), **metadata: Any) -> Object:
+    """A running pod of namespace shop, not injected."""
+    container = {"name": "app", "image": "example.test/app:1", "ports": [{"containerPort": port} for port in ports]}
+    meta = {"name": name, "namespace": "shop", "creationTimestamp": created, "labels": {"app": "web"}, **metadata}
+    status = {"phase": "Running", "podIPs": [{"ip": "10.1.2.3"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}, "status": status}
+
+
+def injected(raw: Object, *, made: NewAuthority | None = None, mode: str = "mtls") -> Object:
+    """The pod as the webhook makes it, with its certificate since SINCE."""
+    settings = PodSettings(image="example.test/podtls-init:1", trust_bundle=bundle_of(made or authority()))
+    webhook = Webhook(Defaults(mode, "port"), settings, raw["metadata"]["namespace"])
+    patched: Object = apply(raw, webhook.answers(raw, "test"))
+    annotations = patched["metadata"]["annotations"]
+    annotations[contract.STATUS] = annotations[contract.STATUS].replace('"record":""', f'"record":"{RECORD}"')
+    ended = {"terminated": {"exitCode": 0, "finishedAt": SINCE}}
+    patched["status"]["initContainerStatuses"] = [{"name": contract.INIT_CONTAINER, "state": ended}]
+    return patched
+
+
+def service(name: str = "web", **spec: Any) -> Object:
+    """A Service of namespace shop that chooses pod()."""
+    ports = [{"port": 443, "protocol": "TCP", "targetPort": "podtls"}]
+    written = {"selector": {"app": "web"}, "ports": ports, "clusterIP": "10.96.0.9", **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"}, "spec": written}
+
+
+def event(owner: str = "ReplicaSet/web-5d8f", message: str = "denied", **fields: Any) -> Object:
+    """What a controller says when it could not create a pod."""
+    kind, _, name = owner.partition("/")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{name}.{abs(hash((owner, message))):x}", "namespace": "shop"},
+        "involvedObject": {"kind": kind, "name": name},
+        "reason": "FailedCreate",
+        "message": message,
+        "count": 1,
+        "lastTimestamp": SINCE,
+        **fields,
+    }
+
+
+def later(days: int) -> datetime:
+    """So many days from now."""
+    return NOW + timedelta(days=days)
