@@ -90,7 +90,8 @@ def compare(podtls: Podtls, pods: int, options: Options) -> list[Row]:
             rounds=options.rounds,
             on_round=lambda number: options.say(f"batch {number + 1} of {options.rounds}"),
         )
-    check(podtls, sides, pods)
+    stored = {name: podtls.cluster.get("pods", "-n", side.namespace)["items"] for name, side in sides.items()}
+    check(stored, podtls.records("webhook"), pods)
     options.say(f"each of {pods} stored pods names one record of its own; the others name none")
     return rows(sides[WITH], sides[WITHOUT], memory(cpu.tree(webhook)))
 
@@ -144,17 +145,17 @@ def pod() -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def check(podtls: Podtls, sides: dict[str, Side], pods: int) -> None:
+def check(stored: dict[str, list[dict[str, Any]]], records: list[dict[str, Any]], pods: int) -> None:
     """Raises BenchError unless every stored pod of ours names one record, each another, and the others name none."""
-    stored = {name: podtls.cluster.get("pods", "-n", side.namespace)["items"] for name, side in sides.items()}
-    if [len(found) for found in stored.values()] != [pods, pods]:
-        raise BenchError(f"stored are {[len(found) for found in stored.values()]} pods, expected {pods} on each side")
-    if any(contract.STATUS in each["metadata"]["annotations"] for each in stored[WITHOUT]):
+    counts = {name: len(found) for name, found in stored.items()}
+    if set(counts.values()) != {pods}:
+        raise BenchError(f"stored are {counts}, expected {pods} on each side")
+    if any(contract.STATUS in each["metadata"].get("annotations", {}) for each in stored[WITHOUT]):
         raise BenchError("a pod of the namespace that is not labelled was injected")
-    written = Counter(each["id"] for each in podtls.records("webhook") if each["decision"] == "inject")
+    written = Counter(each["id"] for each in records if each["decision"] == "inject")
     named = Counter(record_of(each) for each in stored[WITH])
     if wrong := [record for record, times in named.items() if (times, written[record]) != (1, 1)]:
-        raise BenchError(f"of {pods} stored pods {len(wrong)} do not name exactly one record of their own")
+        raise BenchError(f"{len(wrong)} of the records that pods name are not exactly one record of one pod")
 
 
 def memory(processes: Sequence[int]) -> Memory:

@@ -4,6 +4,7 @@ A certificate is read back and checked twice before it leaves: against the profi
 shares nothing with the code that built it, and against the authority, by cryptography's own path validation.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -38,23 +39,18 @@ _FIXED: Final[Extensions] = (
     (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
     (x509.UnrecognizedExtension(_NO_REV_AVAIL, b"\x05\x00"), False),
 )
-# Every extension that a leaf has, and whether it is critical. None may be missing, none may be added.
-_CRITICALITY: Final = {
-    ExtensionOID.BASIC_CONSTRAINTS: True,
-    ExtensionOID.KEY_USAGE: True,
-    ExtensionOID.EXTENDED_KEY_USAGE: False,
-    ExtensionOID.SUBJECT_KEY_IDENTIFIER: False,
-    ExtensionOID.AUTHORITY_KEY_IDENTIFIER: False,
-    ExtensionOID.SUBJECT_ALTERNATIVE_NAME: False,
-    _NO_REV_AVAIL: False,
-}
-# The DER of the extensions that are the same in every leaf, spelt out: a slip in the constants above shows here.
-_OCTETS: Final = {
-    ExtensionOID.BASIC_CONSTRAINTS: bytes.fromhex("3000"),
-    ExtensionOID.KEY_USAGE: bytes.fromhex("03020780"),
-    ExtensionOID.EXTENDED_KEY_USAGE: bytes.fromhex("301406082b0601050507030106082b06010505070302"),
-    _NO_REV_AVAIL: bytes.fromhex("0500"),
-}
+# Every extension that a leaf has, in its order: whether it is critical, and its DER where that is the same in every
+# leaf, spelt out: a slip in the constants above shows here. None may be missing, none may be added.
+_EXPECTED: Final = (
+    (ExtensionOID.SUBJECT_KEY_IDENTIFIER, False, b""),
+    (ExtensionOID.BASIC_CONSTRAINTS, True, bytes.fromhex("3000")),
+    (ExtensionOID.KEY_USAGE, True, bytes.fromhex("03020780")),
+    (ExtensionOID.EXTENDED_KEY_USAGE, False, bytes.fromhex("301406082b0601050507030106082b06010505070302")),
+    (_NO_REV_AVAIL, False, bytes.fromhex("0500")),
+    (ExtensionOID.AUTHORITY_KEY_IDENTIFIER, False, b""),
+    (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, False, b""),
+)
+_FIXED_PART: Final = slice(1, 5)
 
 
 def issue(
@@ -99,28 +95,37 @@ def _alternative_names(names: Names) -> x509.SubjectAlternativeName:
 
 def require_profile(leaf: x509.Certificate, template: Template, names: Names) -> None:
     """Return when the leaf is exactly what the design says; raise ProfileError naming each rule that it breaks."""
-    extensions = {extension.oid: extension for extension in leaf.extensions}
-    names_found = extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    extensions = list(leaf.extensions)
     found = {
+        "serial number": 0 < leaf.serial_number < 1 << _SERIAL_BITS,
         "validity": (leaf.not_valid_before_utc, leaf.not_valid_after_utc),
-        # Its very octets; parsing the key once more would cost as much as all other rules.
+        # Its very octets; parsing the key once more would cost as much as several other rules.
         "public key": _octets(template.public_key) in leaf.tbs_certificate_bytes,
-        "subject": leaf.subject.rfc4514_string(),
-        "extensions": {oid: extension.critical for oid, extension in extensions.items()},
-        "fixed extensions": {oid: extensions[oid].value.public_bytes() for oid in _OCTETS if oid in extensions},
-        "names": names_found and [(type(name), name.value) for name in names_found.value],
+        "subject": [(part.oid, part.value) for part in leaf.subject],
+        "extensions": [(extension.oid, extension.critical) for extension in extensions],
+        "fixed extensions": [extension.value.public_bytes() for extension in extensions[_FIXED_PART]],
+        "names": [(type(name), name.value) for name in _alternative(extensions)],
     }
     expected = {
+        "serial number": True,
         "validity": template.validity,
         "public key": True,
-        "subject": f"UID={names.uri},O={names.identity.trust_domain}",
-        "extensions": _CRITICALITY,
-        "fixed extensions": _OCTETS,
+        "subject": [
+            (NameOID.ORGANIZATION_NAME, str(names.identity.trust_domain)),
+            (NameOID.USER_ID, names.uri),
+        ],
+        "extensions": [(oid, critical) for oid, critical, _ in _EXPECTED],
+        "fixed extensions": [octets for _, _, octets in _EXPECTED[_FIXED_PART]],
         "names": [*((x509.DNSName, name) for name in names.dns), (x509.UniformResourceIdentifier, names.uri)],
     }
-    if found != expected or not 0 < leaf.serial_number < 1 << _SERIAL_BITS:
-        wrong = [rule for rule in expected if found[rule] != expected[rule]] or ["serial number"]
+    if found != expected:
+        wrong = [rule for rule in expected if found[rule] != expected[rule]]
         raise ProfileError(f"leaf for {names.uri} is not what the profile says: {', '.join(wrong)}")
+
+
+def _alternative(extensions: list[x509.Extension[x509.ExtensionType]]) -> Iterable[x509.GeneralName]:
+    value = extensions[-1].value
+    return value if isinstance(value, x509.SubjectAlternativeName) else ()
 
 
 def _octets(key: PublicKey) -> bytes:

@@ -44,7 +44,7 @@ class KubernetesAPI:
         self._authorization = _authorization(found)
         self._fresh_until = time.monotonic() + token_seconds
         url = urlsplit(found.host)
-        self._connections = Connections(_server(found))
+        self._connections = Connections(server_of(found))
         # A proxy in front of several clusters has the API under a path.
         self._prefix = url.path.rstrip("/")
         self._headers = (
@@ -123,7 +123,8 @@ def configuration(environment: Mapping[str, str]) -> Configuration:
     return found
 
 
-def _server(found: Configuration) -> Server:
+def server_of(found: Configuration) -> Server:
+    """Where the API server is and what to trust there. Raises ConfigurationError."""
     url = urlsplit(found.host)
     # Who could stand in for the API server could vouch for anybody.
     if url.scheme != "https" or not found.verify_ssl:

@@ -39,5 +39,6 @@ def cluster_options(command: Command) -> Command:
 
 def print_values(values: dict[str, Any], output: str) -> None:
     """Print as `-o json` or `-o yaml` does; what strangers wrote into a cluster is no command for a terminal."""
-    text = to_yaml(values) if output == "yaml" else json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    click.echo(text if output == "yaml" else printable_json(text), nl=False)
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    # By way of JSON, whose lists are lists.
+    click.echo(to_yaml(json.loads(text)) if output == "yaml" else f"{printable_json(text)}\n", nl=False)

@@ -24,7 +24,7 @@ from webhook.injection import inject
 from webhook.metrics import CONTENT_TYPE, Metrics
 from webhook.review import parse, respond
 from webhook.settings import Settings
-from webhook.status import encode_status, retry_headers
+from webhook.status import encode_status
 from webhook.workloads import parse_workload, warn
 
 _JSON: Final = "application/json"
@@ -124,7 +124,9 @@ def _handle_errors(app: Flask, metrics: Metrics) -> None:
 
     def failure(code: int, message: str) -> Response:
         metrics.failures.labels(code).inc()
-        return Response(encode_status(code, message), code, retry_headers(code), mimetype=_JSON)
+        # No Retry-After, unlike the front: kube-apiserver would ask again until its own time is up, and then tell the
+        # user of the time and not of the reason. What is wrong here (bundle, log) is not over in a second.
+        return Response(encode_status(code, message), code, mimetype=_JSON)
 
     @app.errorhandler(WebhookError)
     @app.errorhandler(AuditError)

@@ -29,8 +29,3 @@ def encode_status(code: int, message: str) -> bytes:
         "code": code,
     }
     return orjson.dumps(status)
-
-
-def retry_headers(code: int) -> dict[str, str]:
-    """Returns Retry-After for what is worth another try: with it kube-apiserver retries, a bare 503 fails at once."""
-    return {"Retry-After": "1"} if code in {502, 503, 504} else {}

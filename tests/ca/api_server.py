@@ -22,6 +22,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.fakes import FakeCluster
 
 
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class ApiServer:
     """What it serves, how it misbehaves, and what came."""
@@ -33,6 +39,9 @@ class ApiServer:
     status: int | None = None  # answers everything with this
     garbage: bytes | None = None  # answers 200 with this
     drops: int = 0  # so many requests meet a closed connection
+    chunked: bool = False  # answers in chunks, as Go does for what is long
+    closes: bool = False  # keeps no connection
+    hold: threading.Event = field(default_factory=_set)  # answers when it is set
     connections: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
 
@@ -101,6 +110,7 @@ def serve(cluster: FakeCluster, folder: Path) -> Iterator[ApiServer]:
         try:
             yield server
         finally:
+            server.hold.set()
             http.shutdown()
             thread.join()
 
@@ -123,11 +133,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.state.requests.append((self.command, self.path))
+        self.state.hold.wait(30)
         authorized = self.headers.get("Authorization") == self.state.accepted
         status, content = self.state.answer(self.command, self.path, body) if authorized else (401, b"{}")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        if self.state.closes:
+            self.send_header("Connection", "close")
+        if self.state.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            parts = (content[:10], content[10:], b"")
+            content = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)
+        else:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 

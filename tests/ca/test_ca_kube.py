@@ -1,13 +1,17 @@
 """kube.py against a real HTTPS server: what is asked, what is believed, what happens when it fails."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ca import kube
 from ca.attest import Claim, Rules, SourceAddress, attest
 from ca.errors import ConfigurationError, UnavailableError
+from ca.https import Connections
 from injector import contract
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, IDENTITY, NOW, TRUST_DOMAIN, service_object
@@ -98,18 +102,64 @@ def test_answer_that_is_no_token_review_vouches_for_nobody(
 def test_connection_that_was_closed_meanwhile_is_made_anew(
     api: kube.KubernetesAPI, server: ApiServer, token: str
 ) -> None:
+    api.services("shop")
     server.drops = 1
 
     assert api.review(token, contract.AUDIENCE).status.authenticated
+    assert server.connections == 2
 
 
 def test_server_that_always_closes_is_down(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    api.services("shop")
     server.drops = 9
 
-    with pytest.raises(UnavailableError, match="the API server does not answer"):
+    with pytest.raises(UnavailableError, match="the API server does not answer: RemoteDisconnected"):
         api.review("token", contract.AUDIENCE)
 
+    # Once over the kept connection, once over a new one.
     assert server.drops == 7
+
+
+def test_slow_server_is_not_asked_twice(server: ApiServer) -> None:
+    found = kube.configuration({"KUBECONFIG": str(server.kubeconfig())})
+    connections = Connections(kube.server_of(found))
+    request = b"GET /api/v1/namespaces/shop/services HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\n\r\n"
+    assert connections.exchange(request).status == 200
+    server.hold.clear()
+
+    with pytest.raises(TimeoutError):
+        connections.exchange(request, seconds=0.05)
+
+    server.hold.set()
+    assert server.connections == 1
+    assert connections.exchange(request, seconds=30).status == 200
+    assert server.connections == 2
+    connections.close()
+
+
+def test_answer_in_chunks_is_read_whole(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    server.chunked = True
+
+    assert [[service.metadata.name for service in api.services("shop")] for _ in range(2)] == [["payments"]] * 2
+    assert server.connections == 1
+
+
+def test_server_that_keeps_no_connection_gets_new_ones(api: kube.KubernetesAPI, server: ApiServer) -> None:
+    server.closes = True
+
+    assert [api.pod("shop", "payments-2") for _ in range(2)] == [None, None]
+    assert server.connections == 2
+
+
+def test_threads_do_not_share_a_connection(api: kube.KubernetesAPI, server: ApiServer, token: str) -> None:
+    def review(_: int) -> bool:
+        return api.review(token, contract.AUDIENCE).status.authenticated
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(review, range(64)))
+
+    assert answers == [True] * 64
+    assert server.connections <= 8
 
 
 def test_nobody_listening_is_down(server: ApiServer) -> None:
@@ -196,6 +246,49 @@ def test_kubeconfig_that_cannot_be_used_is_named(content: str | None, reason: st
 
     with pytest.raises(ConfigurationError, match=f"API server: {reason}{path}"):
         kube.connect({"KUBECONFIG": str(path)})
+
+
+@pytest.mark.parametrize(
+    "cluster_entry",
+    [
+        pytest.param({"server": "http://127.0.0.1:1"}, id="plain HTTP"),
+        pytest.param({"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True}, id="no verification"),
+    ],
+)
+def test_api_server_that_nobody_verifies_is_not_configured(cluster_entry: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
+    content = {
+        "clusters": [{"name": "c", "cluster": cluster_entry}],
+        "users": [{"name": "u", "user": {"token": "first"}}],
+        "contexts": contexts,
+        "current-context": "x",
+    }
+    path.write_text(yaml.safe_dump(content))
+
+    with pytest.raises(ConfigurationError, match="only HTTPS with a verified certificate will do"):
+        kube.connect({"KUBECONFIG": str(path)})
+
+
+def test_client_certificate_is_loaded_and_a_bad_one_is_named(server: ApiServer, tmp_path: Path) -> None:
+    pair = {"client-certificate": str(server.certificate), "client-key": str(tmp_path / "server.key")}
+    good = server.kubeconfig(**pair)
+    kube.connect({"KUBECONFIG": str(good)})
+
+    (tmp_path / "server.key").write_text("garbage")
+
+    with pytest.raises(ConfigurationError, match=r"server\.crt"):
+        kube.connect({"KUBECONFIG": str(good)})
+
+
+def test_token_cannot_write_further_headers(server: ApiServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\r\nX-Remote-User: admin\r\n")
+    server.accepted = "Bearer first X-Remote-User: admin"
+    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(tokenFile=str(file)))})
+
+    assert api.pod("shop", "payments-2") is None
+    api.close()
 
 
 def test_outside_of_a_cluster_the_error_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

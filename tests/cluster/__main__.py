@@ -97,7 +97,7 @@ def _print_use(run: Run) -> None:
     _say(f"{run.tier} at {server}; logs in {run.logs}")
     if run.tier == "node":
         _say("podtls runs, and the example shop in the labelled namespace `shop`. Paste this:")
-    kubectl = f"kubectl() {{ {shlex.quote(binary('kubectl'))} \"$@\"; }}"
+    kubectl = f'kubectl() {{ {shlex.quote(binary("kubectl"))} "$@"; }}'
     lines = [f"export KUBECONFIG={shlex.quote(str(run.folder / 'kubeconfig'))}", kubectl]
     for line in lines + (list(podtls.TO_TRY) if run.tier == "node" else ["kubectl get --raw /readyz"]):
         sys.stdout.write(f"{line}\n")

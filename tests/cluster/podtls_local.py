@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +190,7 @@ class Podtls:
             process = self.programs.pop(name, None)
             if process is not None and is_running(process):
                 os.kill(process.pid, signal.SIGTERM)
-                # A candidate that waits for the Lease sleeps through its signal for a while.
-                with suppress(OSError):
-                    wait_until(f"{name} has ended", lambda process=process: not is_running(process), seconds=40)  # type: ignore[misc]
+                wait_until(f"{name} has ended", partial(_has_ended, process), seconds=40)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -268,6 +266,10 @@ def _front(run: Path) -> list[str]:
     # Nginx overwrites its environment by its title, so that a sweep would not know it: it ends with its parent instead.
     assert shutil.which("setpriv"), "util-linux's setpriv is missing"
     return ["setpriv", "--pdeathsig", "TERM", *command]
+
+
+def _has_ended(process: Process) -> bool:
+    return not is_running(process)
 
 
 def _write(path: Path, content: bytes) -> None:

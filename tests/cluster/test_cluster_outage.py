@@ -1,7 +1,10 @@
 """The webhook is down: enrolled namespaces refuse pods, saying who and why; nobody else notices; then all heals."""
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -39,26 +42,62 @@ def test_nobody_listens_and_the_message_names_us_and_why(podtls: Podtls, enrolle
     assert refusal(podtls.cluster, namespace, pod()) == ""
 
 
-def test_front_alone_says_that_the_webhook_behind_it_is_away(podtls: Podtls, enrolled: Namespaces) -> None:
+@contextmanager
+def away(path: Path) -> Iterator[None]:
+    """A file that is not where it belongs."""
+    elsewhere = path.rename(path.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        elsewhere.rename(path)
+
+
+def test_front_alone_is_asked_until_the_time_is_up(podtls: Podtls, enrolled: Namespaces) -> None:
+    """Its Retry-After carries admissions over a restart of what is behind it; the price is the reason."""
     namespace = enrolled()
 
-    with stopped(podtls, "webhook"):
+    with away(podtls.folder / "webhook/app.sock"):
         refused = refusal(podtls.cluster, namespace, pod())
 
-    assert CALLING + "podtls: " in refused
-    assert "Retry" not in refused
+    assert CALLING in refused
+    assert refused.endswith("context deadline exceeded")
+
+
+def test_admission_waits_for_what_is_behind_the_front(podtls: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled()
+    log = podtls.programs["webhook-front"].log
+    before = log.stat().st_size
+
+    with ThreadPoolExecutor(1) as pool:
+        with away(podtls.folder / "webhook/app.sock"):
+            creation = pool.submit(create, podtls.cluster, namespace, pod())
+            wait_until("the front was asked", lambda: b"connect() to unix:" in log.read_bytes()[before:])
+        stored = creation.result(timeout=60)
+
+    assert stored["metadata"]["labels"][contract.INJECTED] == "true"
 
 
 def test_reason_that_only_the_webhook_knows_reaches_the_user(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
     bundle = podtls.folder / "webhook/bundle/ca.crt"
-    away = bundle.rename(bundle.with_suffix(".away"))
-    try:
+
+    with away(bundle):
         refused = refusal(podtls.cluster, namespace, pod())
-    finally:
-        away.rename(bundle)
 
     assert refused.endswith(f"{CALLING}podtls: trust bundle {bundle}: No such file or directory")
+    assert refusal(podtls.cluster, namespace, pod()) == ""
+
+
+def test_pod_whose_record_cannot_be_written_is_refused_with_the_reason(podtls: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled()
+    log = podtls.folder / "webhook/evidence.jsonl"
+
+    with away(log):
+        log.mkdir()
+        refused = refusal(podtls.cluster, namespace, pod())
+        log.rmdir()
+
+    assert f"{CALLING}podtls: evidence log {log}: " in refused
     assert refusal(podtls.cluster, namespace, pod()) == ""
 
 
@@ -115,9 +154,9 @@ def test_pods_that_exist_go_on_and_a_deployment_gets_its_pods_when_we_are_back(
     desired = ["--for=jsonpath={.status.replicas}=3", "--timeout=90s"]
     podtls.cluster.kubectl("wait", "deployment/web", "-n", namespace, *desired)
     pods = podtls.cluster.get("pods", "-n", namespace)["items"]
-    ids = {each["id"] for each in podtls.records("webhook")}
-    assert [name for each in pods for name in [each["metadata"]["annotations"][contract.STATUS]] if name] != []
-    assert all(any(record in each["metadata"]["annotations"][contract.STATUS] for record in ids) for each in pods)
+    named = [json.loads(each["metadata"]["annotations"][contract.STATUS])["record"] for each in pods]
+    assert len(set(named)) == 3
+    assert set(named) <= {each["id"] for each in podtls.records("webhook")}
 
 
 def failures(cluster: Cluster, namespace: str) -> str:

@@ -113,7 +113,7 @@ def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> 
 
 def namespace(name: str, labels: dict[str, str] | None = None, **metadata: Any) -> Object:
     """A namespace as the API server stores it; labelled ours, it says since when."""
-    fields = {f"f:{key}": {} for key in labels or {}}
+    fields: Object = {f"f:{key}": {} for key in labels or {}}
     managed = [{"manager": "kubectl-label", "time": LABELLED, "fieldsV1": {"f:metadata": {"f:labels": fields}}}]
     return {
         "apiVersion": "v1",

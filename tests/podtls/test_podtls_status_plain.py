@@ -64,7 +64,7 @@ def _with(raw: dict[str, Any], **spec: Any) -> dict[str, Any]:
         pytest.param(
             pod(created=BEFORE_THE_LABEL, annotations={contract.MODE: "plain"}),
             "older than the namespace's label",
-            "recreate it; as it is, it will be refused: annotation podtls.io/mode: got 'plain', "
+            "recreate it; as it is, it will be refused: annotation podtls.io/mode: 'plain' is not allowed; "
             "allowed: mtls, tls, permissive",
             id="will be refused",
         ),
@@ -217,7 +217,9 @@ def test_one_of_several_pods_behind_a_service_is_enough(server: FakeApiServer) -
     server.add(injected(pod()), other, service(ports=[_port(8443)]))
 
     assert status(server, "shop").plaintext == (
-        PlaintextPort("shop", "web", 80, "8443", "no TLS port stands for it; list it in the pod's annotation podtls.io/ports"),
+        PlaintextPort(
+            "shop", "web", 80, "8443", "no TLS port stands for it; list it in the pod's annotation podtls.io/ports"
+        ),
     )
 
 
