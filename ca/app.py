@@ -22,7 +22,7 @@ from ca import authority as authorities
 from ca import bootstrap, csr, est, events, evidence, kube
 from ca.attest import Claim, Cluster, attest
 from ca.authority import Authority
-from ca.errors import CAError, RefusedError, UnauthenticatedError, UnavailableError
+from ca.errors import CAError, Caller, RefusedError, UnauthenticatedError, UnavailableError
 from ca.issue import issue
 from ca.metrics import CONTENT_TYPE, Metrics
 from ca.names import names
@@ -124,7 +124,7 @@ class Door:
         subject = names(pod, self.cluster.services(pod.identity.namespace), self.settings.zone)
         leaf = issue(proven.key, subject, authority=self.authority, now=now, lifetime=pod.lifetime)
         self.log.append(evidence.issued(self._occasion(now), pod, subject, leaf, ignored_names=proven.ignored_names))
-        return _respond(leaf, self.authority)
+        return _respond(pod.caller, leaf, self.authority)
 
     def current_names(self) -> Response:
         """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
@@ -183,23 +183,17 @@ def _certificate_request() -> bytes:
     )
 
 
-def _respond(leaf: x509.Certificate, authority: Authority) -> Response:
+def _respond(caller: Caller, leaf: x509.Certificate, authority: Authority) -> Response:
     answer = est.enrolled(http.headers.get("Accept", ""), leaf, authority.chain)
-    _say(decision="issue", serial=f"{leaf.serial_number:x}", subject=leaf.subject.rfc4514_string())
+    _say(decision="issue", serial=f"{leaf.serial_number:x}", **_who(caller))
     return Response(answer.body, headers=answer.headers)
 
 
 def _fail(error: CAError | AuditError) -> Response:
     reason = str(error)
-    caller = error.caller if isinstance(error, RefusedError) else None
-    _say(
-        decision=_decision(error.http_status),
-        status=error.http_status,
-        reason=reason[:_REASON_LENGTH],
-        namespace=caller.namespace if caller else "",
-        pod=caller.pod if caller else "",
-        uid=caller.pod_uid if caller else "",
-    )
+    who = _who(error.caller) if isinstance(error, RefusedError) else {}
+    status = error.http_status
+    _say(decision=_decision(status), status=status, reason=reason[:_REASON_LENGTH], **who)
     # RFC 7030 section 3.2.3: a challenge has no content. Who is nobody is told nothing.
     body = "" if isinstance(error, UnauthenticatedError) else f"podtls: {reason}\n"
     headers = error.headers if isinstance(error, CAError) else UnavailableError.headers
@@ -215,6 +209,10 @@ def _decision(status: int) -> str:
 def _fail_http(error: HTTPException) -> Response:
     allow = [(name, value) for name, value in error.get_headers() if name == "Allow"]
     return Response(f"podtls: {error.description}\n", error.code, allow, content_type=_TEXT)
+
+
+def _who(caller: Caller) -> dict[str, str]:
+    return {"namespace": caller.namespace, "pod": caller.pod, "uid": caller.pod_uid}
 
 
 def _say(**fields: object) -> None:

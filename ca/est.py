@@ -7,6 +7,7 @@ import base64
 import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -47,8 +48,7 @@ def read_request(content_type: str, accept: str, body: bytes) -> bytes:
 def enrolled(accept: str, leaf: x509.Certificate, chain: Sequence[x509.Certificate]) -> Answer:
     """The answer to simpleenroll: the leaf alone in PKCS #7, or our own PEM chain, leaf first. See read_request()."""
     if _wants_pem(accept):
-        pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in (leaf, *chain))
-        return Answer(pem, {"Content-Type": contract.TYPE_PEM_CHAIN})
+        return Answer(_pem(leaf) + b"".join(map(_pem_kept, chain)), {"Content-Type": contract.TYPE_PEM_CHAIN})
     return certs_only([leaf])
 
 
@@ -63,6 +63,14 @@ def require_pkcs7(accept: str) -> None:
     """Return when the client takes PKCS #7; raise NotAcceptableError otherwise."""
     if accept and not _ANY_PKCS7.intersection(_acceptable(accept)):
         raise NotAcceptableError(f"accepted are {accept!r}: the answer is {TYPE_PKCS7}")
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+# The issuing CA's is the same in every answer.
+_pem_kept: Final = lru_cache(maxsize=8)(_pem)
 
 
 def _wants_pem(accept: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 
 # Three questions, each at worst tried twice, end before the front gives up (30 s).
 READ_SECONDS: Final = 3.0
-_CONNECT_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = 2.0
 _TROUBLE: Final = (OSError, http.client.HTTPException)
 
 

@@ -41,7 +41,7 @@ _FIXED: Final[Extensions] = (
 )
 # Every extension that a leaf has, in its order: whether it is critical, and its DER where that is the same in every
 # leaf, spelt out: a slip in the constants above shows here. None may be missing, none may be added.
-_EXPECTED: Final = (
+_EXPECTED: Final[tuple[tuple[x509.ObjectIdentifier, bool, bytes], ...]] = (
     (ExtensionOID.SUBJECT_KEY_IDENTIFIER, False, b""),
     (ExtensionOID.BASIC_CONSTRAINTS, True, bytes.fromhex("3000")),
     (ExtensionOID.KEY_USAGE, True, bytes.fromhex("03020780")),

@@ -28,7 +28,7 @@ Answered = TypeVar("Answered")
 
 # The kubelet rewrites a projected token long before it ends; client-go re-reads it at the same pace.
 _TOKEN_SECONDS: Final = 60.0
-# A courtesy that the pod's answer waits for: not long.
+# Nobody waits for an Event, but one of few threads is busy with it.
 _NOTICE_SECONDS: Final = 1.0
 _REVIEW_PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 

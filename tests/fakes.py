@@ -17,6 +17,7 @@ from ca.errors import CAError
 from ca.objects import Pod, Service, TokenReview
 from podtls.cluster.reader import Access, Answer
 from podtls.demo.errors import NotFoundError
+from podtls.errors import UnreachableError
 
 
 @dataclass
@@ -184,14 +185,15 @@ class FakeApiServer:
     """An API server as the operator's command reads it (podtls.cluster.reader.ClusterReader): raw objects by path.
 
     `denied` is what the caller may not do (an Access without a name or namespace denies all of them), `proxied` what
-    stands behind its proxies, by path, `page` how many items of a list it answers at most, `asked` what was asked.
+    stands behind its proxies, by path (an error: it hangs), `page` how many items of a list it answers at most,
+    `asked` what was asked.
     """
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: str = "v1.36.3"
     date: str = ""
     denied: set[Access] = field(default_factory=set)
-    proxied: dict[str, Answer] = field(default_factory=dict)
+    proxied: dict[str, Answer | UnreachableError] = field(default_factory=dict)
     status: int = 0
     page: int = 500
     asked: list[str] = field(default_factory=list)
@@ -226,7 +228,10 @@ class FakeApiServer:
         if not self.may(access):
             return self._status(403, f"you cannot {access}")
         if access.resource.endswith("/proxy"):
-            return self.proxied.get(bare) or self._status(503, "no endpoints available")
+            behind = self.proxied.get(bare) or self._status(503, "no endpoints available")
+            if isinstance(behind, UnreachableError):
+                raise behind
+            return behind
         if access.verb == "list":
             return self._list(bare, dict(parse_qsl(query)))
         found = self.objects.get(bare)

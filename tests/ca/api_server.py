@@ -103,7 +103,8 @@ def serve(cluster: FakeCluster, folder: Path) -> Iterator[ApiServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
-        http.socket = context.wrap_socket(http.socket, server_side=True)
+        # Each connection shakes hands in its own thread.
+        http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
         server.url = f"https://127.0.0.1:{http.server_port}"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

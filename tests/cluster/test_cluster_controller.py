@@ -124,7 +124,7 @@ def test_applying_the_manifests_again_does_not_touch_ca_bundle(alone: Podtls, ki
 
 def ca_bundle_owners(configuration: Object) -> dict[str, int]:
     """Who owns clientConfig.caBundle, in how many entries."""
-    owners = {}
+    owners: dict[str, int] = {}
     for each in configuration["metadata"]["managedFields"]:
         entries = each["fieldsV1"].get("f:webhooks", {}).values()
         owned = sum("f:caBundle" in entry.get("f:clientConfig", {}) for entry in entries)

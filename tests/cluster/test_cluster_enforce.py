@@ -263,7 +263,7 @@ def test_policy_holds_while_the_webhook_is_down(
     enforcing: Podtls, enforced: Namespaces, enrolled: Namespaces, injected: Object
 ) -> None:
     namespace, asked = enforced(), enrolled(ENFORCED)
-    enforcing.stop("webhook", "webhook-front")
+    enforcing.stop("webhook-front", "webhook")
     try:
         refused = refusal(enforcing.cluster, namespace, pod())
         unasked = refusal(enforcing.cluster, asked, pod())

@@ -12,11 +12,8 @@ from injector.errors import RefusedError
 from tests.cluster.api import create, pod
 from tests.cluster.podtls_local import Podtls, give_address, pod_token
 from tests.cluster.processes import wait_until
-from tests.cluster.test_cluster_rbac import CA, without
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-
-GRANT = ("ClusterRole", "events", "create")
 
 
 @pytest.fixture
@@ -65,14 +62,3 @@ def test_pod_that_asks_again_and_again_has_one_event(podtls: Podtls, namespace: 
     wait_until("the Event is there", lambda: bool(events(podtls, namespace)), seconds=20)
     assert len(events(podtls, namespace)) == 1
     assert len([each for each in podtls.records("ca") if each["namespace"] == namespace]) == 5
-
-
-def test_refusal_is_answered_and_recorded_where_events_are_forbidden(podtls: Podtls, namespace: str) -> None:
-    log = podtls.programs["ca"].log
-    before = log.stat().st_size
-
-    with without(podtls.cluster, GRANT, "podtls-ca", CA):
-        assert "is not injected" in refused(podtls, namespace)
-        wait_until("the loss is logged", lambda: b"answers 403 to an Event" in log.read_bytes()[before:], seconds=20)
-
-    assert events(podtls, namespace) == []

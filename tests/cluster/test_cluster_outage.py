@@ -1,6 +1,8 @@
 """The webhook is down: enrolled namespaces refuse pods, saying who and why; nobody else notices; then all heals."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,14 +28,14 @@ def stopped(podtls: Podtls, *programs: str) -> Iterator[None]:
     try:
         yield
     finally:
-        podtls.stop("webhook", "webhook-front")
+        podtls.stop("webhook-front", "webhook")
         podtls.start_webhook()
 
 
 def test_nobody_listens_and_the_message_names_us_and_why(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
 
-    with stopped(podtls, "webhook", "webhook-front"):
+    with stopped(podtls, "webhook-front", "webhook"):
         refused = refusal(podtls.cluster, namespace, pod())
 
     assert CALLING in refused
@@ -52,11 +54,21 @@ def away(path: Path) -> Iterator[None]:
         elsewhere.rename(path)
 
 
+@contextmanager
+def unreachable_behind_its_front(podtls: Podtls) -> Iterator[None]:
+    """Gunicorn's socket is away, and the workers that hold kept connections are killed."""
+    gunicorn = podtls.programs["webhook"].pid
+    with away(podtls.folder / "webhook/app.sock"):
+        for worker in Path(f"/proc/{gunicorn}/task/{gunicorn}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)
+        yield
+
+
 def test_front_alone_is_asked_until_the_time_is_up(podtls: Podtls, enrolled: Namespaces) -> None:
     """Its Retry-After carries admissions over a restart of what is behind it; the price is the reason."""
     namespace = enrolled()
 
-    with away(podtls.folder / "webhook/app.sock"):
+    with unreachable_behind_its_front(podtls):
         refused = refusal(podtls.cluster, namespace, pod())
 
     assert CALLING in refused
@@ -69,7 +81,7 @@ def test_admission_waits_for_what_is_behind_the_front(podtls: Podtls, enrolled: 
     before = log.stat().st_size
 
     with ThreadPoolExecutor(1) as pool:
-        with away(podtls.folder / "webhook/app.sock"):
+        with unreachable_behind_its_front(podtls):
             creation = pool.submit(create, podtls.cluster, namespace, pod())
             wait_until("the front was asked", lambda: b"connect() to unix:" in log.read_bytes()[before:])
         stored = creation.result(timeout=60)
@@ -112,7 +124,7 @@ def test_pod_whose_record_cannot_be_written_is_refused_with_the_reason(podtls: P
 def test_elsewhere_nothing_changes(podtls: Podtls, labels: dict[str, str]) -> None:
     namespace = podtls.cluster.create_namespace("elsewhere", labels)
 
-    with stopped(podtls, "webhook", "webhook-front"):
+    with stopped(podtls, "webhook-front", "webhook"):
         stored = create(podtls.cluster, namespace, pod())
 
     assert "initContainers" not in stored["spec"]
@@ -127,7 +139,7 @@ def test_system_namespaces_do_not_depend_on_us_even_when_labelled(podtls: Podtls
     raw["spec"]["containers"][0]["securityContext"] = restricted
     wait_until("its service account is there", lambda: has_account(podtls.cluster, namespace))
     try:
-        with stopped(podtls, "webhook", "webhook-front"):
+        with stopped(podtls, "webhook-front", "webhook"):
             refused = refusal(podtls.cluster, namespace, raw)
     finally:
         podtls.cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}-")
@@ -145,7 +157,7 @@ def test_pods_that_exist_go_on_and_a_deployment_gets_its_pods_when_we_are_back(
     namespace = enrolled()
     create(podtls.cluster, namespace, pod("old"))
 
-    with stopped(podtls, "webhook", "webhook-front"):
+    with stopped(podtls, "webhook-front", "webhook"):
         podtls.cluster.apply(deployment(namespace))
         wait_until("the ReplicaSet's failure is told", lambda: CALLING in failures(podtls.cluster, namespace))
         podtls.cluster.kubectl("label", "pod", "old", "seen=yes", "-n", namespace)

@@ -177,7 +177,7 @@ def renews_the_issuing_ca(quiet: Podtls, hands: KubernetesControlPlane) -> None:
 def is_elected(quiet: Podtls, _: KubernetesControlPlane) -> None:
     candidate = election(configuration(quiet), NAMESPACE, "podtls-controller-a", lambda: None)
     for _round in range(2):
-        if not candidate.try_acquire_or_renew():
+        if not candidate.try_acquire_or_renew():  # type: ignore[no-untyped-call]
             raise ControllerError("the Lease cannot be had")
 
 

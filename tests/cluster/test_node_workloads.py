@@ -50,7 +50,6 @@ def team(cluster: Cluster) -> str:
         {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": meta, "spec": every_minute},
         service(namespace, "web", "web"),
         service(namespace, "db", "db", clusterIP="None"),
-        workload("Deployment", namespace, "late", template("late", pod_spec(server()), SHORT)),
         workload("Deployment", namespace, "web", template("web", pod_spec(server())), replicas=2),
         workload("StatefulSet", namespace, "db", template("db", pod_spec(server())), serviceName="db"),
         workload("DaemonSet", namespace, "agent", template("agent", pod_spec(container("sleep", "3600")))),
@@ -139,11 +138,12 @@ def test_killed_sandbox_comes_back_enrolled_with_its_new_address(enrolled_node: 
 
 
 def test_names_follow_services_that_come_change_and_go(cluster: Cluster, team: str) -> None:
+    first = frozenset({f"first.{team}.svc", f"first.{team}.svc.cluster.local"})
+    second = frozenset({f"second.{team}.svc"})
+    cluster.apply(workload("Deployment", team, "late", template("late", pod_spec(server()), SHORT)))
     rolled_out(cluster, team, "deployment/late")
     (late,) = pods(cluster, team, "late")
     name = late["metadata"]["name"]
-    first = frozenset({f"first.{team}.svc", f"first.{team}.svc.cluster.local"})
-    second = frozenset({f"second.{team}.svc"})
     assert not certificate(cluster, team, name).dns & (first | second)
 
     cluster.apply(service(team, "first", "late"), service(team, "second", "late"))
@@ -160,13 +160,15 @@ def test_copy_made_by_kubectl_debug_follows_its_namespace(cluster: Cluster, team
     (original, *_) = pods(cluster, team, "web")
     name, image = original["metadata"]["name"], original["spec"]["containers"][0]["image"]
 
-    cluster.kubectl("debug", name, "-n", team, "--copy-to=web-copy", f"--set-image=app={image}")
+    # With `--set-image` alone kubectl keeps the labels, and the ReplicaSet deletes the copy as one pod too many.
+    added = (f"--image={image}", "--container=debugger", "--profile=restricted", "--attach=false")
+    cluster.kubectl("debug", name, "-n", team, "--copy-to=copy", *added, "--", "sleep", "3600")
 
-    cluster.kubectl("wait", "pod/web-copy", "-n", team, "--for=condition=Ready", "--timeout=90s")
-    copy = cluster.get("pod", "web-copy", "-n", team)
+    cluster.kubectl("wait", "pod/copy", "-n", team, "--for=condition=Ready", "--timeout=90s")
+    copy = cluster.get("pod", "copy", "-n", team)
     assert is_enrolled(copy)
     assert status_record(copy) != status_record(original)
-    found = certificate(cluster, team, "web-copy")
+    found = certificate(cluster, team, "copy")
     assert found.serial != certificate(cluster, team, name).serial
     assert f"web.{team}.svc" not in found.dns, "the copy has no labels, so no Service chooses it"
 

@@ -7,7 +7,7 @@ import socket
 import socketserver
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class Front:
 
     port: int
     context: ssl.SSLContext
-    stop_app: contextlib.ExitStack
     log: Path
+    stop_app: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @contextlib.contextmanager
     def connect(self, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> Iterator[ssl.SSLSocket]:
@@ -75,22 +75,33 @@ class Front:
 
 @contextlib.contextmanager
 def front(nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webhook", **environ: str) -> Iterator[Front]:
-    """Run app and front; the certificate is for NAME."""
-    run, log, port, app_socket = workshop / "run", workshop / "log", free_port(), workshop / "app.sock"
-    run.mkdir()
-    leaf = authority.leaf(dns=(NAME,))
-    settings = FrontSettings.from_env(
-        {"PODTLS_FRONT_PORT": str(port), "PODTLS_SOCKET": str(app_socket), **environ}, kind
-    )
-    _write(run, leaf, authority, render_front(settings, run=run, listen=("127.0.0.1",)))
+    """Run a small app and the front before it; the certificate is for NAME."""
+    app_socket = workshop / "app.sock"
     with contextlib.ExitStack() as app:
         server = app.enter_context(_App(str(app_socket)))
         app.callback(app_socket.unlink)
         app.callback(server.cut)
         app.enter_context(running(server))
         own(workshop)
-        with serving(nginx, run, log):
-            yield Front(port, client_context(authority.bundle, None, workshop), app, log)
+        with before(app_socket, nginx, authority, workshop, kind, **environ) as door:
+            door.stop_app = app
+            yield door
+
+
+@contextlib.contextmanager
+def before(
+    app_socket: Path, nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webhook", **environ: str
+) -> Iterator[Front]:
+    """Run the front before an app that somebody else runs; the certificate is for NAME."""
+    run, log, port = workshop / "run", workshop / "log", free_port()
+    run.mkdir()
+    leaf = authority.leaf(dns=(NAME,))
+    settings = FrontSettings.from_env(
+        {"PODTLS_FRONT_PORT": str(port), "PODTLS_SOCKET": str(app_socket), **environ}, kind
+    )
+    _write(run, leaf, authority, render_front(settings, run=run, listen=("127.0.0.1",)))
+    with serving(nginx, run, log):
+        yield Front(port, client_context(authority.bundle, None, workshop), log)
 
 
 def _write(run: Path, leaf: Leaf, authority: Authority, nginx: str) -> None:

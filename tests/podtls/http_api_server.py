@@ -29,6 +29,7 @@ def serving(server: FakeApiServer) -> Iterator[Served]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # Headers and body in one packet.
 
         def do_GET(self) -> None:
             self.reply(server.get(self.path))
@@ -43,8 +44,7 @@ def serving(server: FakeApiServer) -> Iterator[Served]:
             served.seen.append({key.lower(): value for key, value in self.headers.items()})
             self.send_response_only(answer.status)
             self.send_header("Content-Length", str(len(answer.body)))
-            if answer.date:
-                self.send_header("Date", answer.date)
+            self.send_header("Date", self.date_time_string())
             self.end_headers()
             self.wfile.write(answer.body)
 

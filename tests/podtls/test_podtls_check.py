@@ -206,6 +206,11 @@ DAMAGES = [
         id="webhook silent",
     ),
     pytest.param(
+        lambda s: s.proxied.update({layout.CA.proxied("/readyz"): UnreachableError("read timed out")}),
+        *("problem", "podtls-ca cannot be reached through the API server: 504 read timed out", "logs"),
+        id="CA hangs",
+    ),
+    pytest.param(
         lambda s: s.proxied.update({layout.CA.proxied("/readyz"): Answer(503, b"podtls: log is full\n")}),
         *("problem", "podtls-ca cannot be reached through the API server: 503 podtls: log is full", "logs"),
         id="CA not ready",
@@ -293,6 +298,17 @@ def test_caller_who_may_not_look_is_told_what_was_not_checked() -> None:
         )
     ]
     assert {finding.check for finding in report.findings} == {"version", "clock", "access"}
+
+
+def test_webhook_configuration_that_may_not_be_read_leaves_the_bundle_checked() -> None:
+    server = installed()
+    server.denied = {Access("get", "mutatingwebhookconfigurations", "admissionregistration.k8s.io")}
+
+    report = checked(server)
+
+    assert [finding.what for finding in report.findings if finding.check == "trust"] == [
+        "the trust bundle has 1 root(s)"
+    ]
 
 
 def test_bundle_that_may_not_be_read_leaves_the_reach_of_the_ca_checked() -> None:

@@ -1,0 +1,191 @@
+"""`podtls check` and `podtls status` against a real kube-apiserver, and beside the real webhook, CA and controller."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from injector import contract
+from injector.https import Request
+from podtls.offline import Webhook, apply
+from tests.cluster.api import Object, create, pod
+from tests.cluster.cluster import Cluster, kubectl_environment
+from tests.cluster.conftest import Namespaces, skip_unless_complete
+from tests.cluster.installation import account_kubeconfig, render
+from tests.cluster.launch import running_control_plane
+from tests.cluster.podtls_local import Podtls, give_address, pod_token
+from tests.cluster.processes import wait_until
+from tests.podtls.cluster_world import bundle_of, new_authority
+from webhook.decision import Defaults
+from webhook.settings import PodSettings
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+LABELS = {"app": "web"}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Iterator[Cluster]:
+    """A cluster of our own, to which nobody has done anything."""
+    skip_unless_complete("control-plane")
+    with running_control_plane() as cluster:
+        yield cluster
+
+
+def run(cluster: Cluster, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command as an administrator types it."""
+    environment = {**os.environ, **kubectl_environment(cluster)}
+    if kubeconfig:
+        environment["KUBECONFIG"] = str(kubeconfig)
+    return subprocess.run(
+        [sys.executable, "-m", "podtls", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def findings(cluster: Cluster, *, kubeconfig: Path | None = None) -> tuple[int, dict[str, str]]:
+    """The exit code of `podtls check`, and the level of each thing it says."""
+    done = run(cluster, "check", "-o", "json", kubeconfig=kubeconfig)
+    return done.returncode, {each["what"]: each["level"] for each in json.loads(done.stdout)["findings"]}
+
+
+def status(cluster: Cluster, *arguments: str) -> Any:
+    """What `podtls status` tells."""
+    done = run(cluster, "status", "-o", "json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def service(namespace: str, name: str, target: int | str) -> Object:
+    spec = {"selector": LABELS, "ports": [{"port": 443, "targetPort": target}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_the_webhook(fresh: Cluster) -> None:
+    before, absent = findings(fresh)
+    fresh.apply(*render())
+    after, applied = findings(fresh)
+    entry = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]
+    fresh.kubectl("patch", "mutatingwebhookconfiguration", "podtls", "--type=json", "--patch", json.dumps(entry))
+    fresh.kubectl("label", "namespace", "kube-system", "podtls.io/inject=enabled")
+    altered, found = findings(fresh)
+
+    assert (before, absent.get("not installed")) == (0, "warning")
+    assert set(absent.values()) == {"ok", "warning"}
+    assert after == altered == 1
+    # What the API server defaults and reorders is not taken for a change.
+    assert applied["MutatingWebhookConfiguration podtls has its six entries, as shipped"] == "ok"
+    assert applied["ConfigMap podtls-bundle is missing: there is no authority yet, no pod can start"] == "problem"
+    assert applied["StatefulSet podtls-ca: 0 of 2 ready: no enrolled pod can start, and no certificate is renewed"]
+    assert [what for what in applied if what.startswith("podtls-ca cannot be reached through the API server: 503")]
+    assert [level for what, level in applied.items() if what.endswith("roles and bindings are there")] == ["ok"]
+    assert found["entry mtls-port.podtls.io: failurePolicy is Ignore, shipped is Fail"] == "problem"
+    assert (
+        found["kube-system: is labelled, but never enrolled: the system's and our own namespaces are excluded"]
+        == "warning"
+    )
+
+
+def test_check_sees_what_the_controller_has_published_and_that_the_api_server_trusts_it(podtls: Podtls) -> None:
+    _, found = findings(podtls.cluster)
+
+    assert found["the trust bundle has 1 root(s)"] == "ok"
+    assert found["caBundle of every entry is the trust bundle"] == "ok"
+    assert found["this machine's clock and the API server's agree"] == "ok"
+    assert [level for what, level in found.items() if what.startswith('root "podtls root ')] == ["ok"]
+
+
+def test_check_by_somebody_without_rights_says_what_was_not_checked(podtls: Podtls, tmp_path: Path) -> None:
+    nobody = account_kubeconfig(podtls.cluster, "podtls-webhook", tmp_path / "nobody")
+
+    code, found = findings(podtls.cluster, kubeconfig=nobody)
+
+    assert code == 1
+    denied = {what for what, level in found.items() if level == "problem"}
+    assert all(what.startswith("you may not ") and what.endswith(": not checked") for what in denied)
+    assert "you may not list namespaces: not checked" in denied
+    assert "you may not get services/https:podtls-ca:https --subresource=proxy -n podtls-system: not checked" in denied
+
+
+def test_status_of_an_enrolled_pod_has_the_names_that_the_real_ca_decides(podtls: Podtls, enrolled: Namespaces) -> None:
+    cluster, namespace = podtls.cluster, enrolled()
+    cluster.apply(service(namespace, "web", "podtls"), service(namespace, "plain", 8080))
+    stored = create(cluster, namespace, pod(metadata={"labels": LABELS}))
+    give_address(cluster, namespace, "web")
+    token = pod_token(cluster, namespace, "web")
+
+    names = json.loads(podtls.door("ca")(Request("GET", contract.PATH_NAMES, token=token)).body)
+    found = status(cluster, "-n", namespace)
+
+    (told,) = found["enrolled"]
+    assert f"web.{namespace}.svc" in names["dns"]
+    assert (told["dns"], told["identity"]) == (names["dns"], names["uri"])
+    assert told["record"] == json.loads(stored["metadata"]["annotations"][contract.STATUS])["record"]
+    assert (told["mode"], told["ports"], told["trust"]) == ("mtls", "8443=8080", "current")
+    (bypassing,) = found["plaintext"]
+    assert (bypassing["service"], bypassing["do"]) == ("plain", "set targetPort: podtls")
+
+
+def test_status_says_why_pods_are_not_enrolled(podtls: Podtls) -> None:
+    cluster = podtls.cluster
+    namespace = cluster.create_namespace("late")
+    create(cluster, namespace, pod("old"))
+    unlabelled = status(cluster, "-n", namespace)["plain"]
+    cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}=enabled")
+    create(cluster, namespace, pod("new"))
+    create(cluster, namespace, pod("out", metadata={"labels": {contract.INJECT: "disabled"}}))
+    create(cluster, namespace, pod("host", ports=(), hostNetwork=True))
+
+    found = status(cluster)
+
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    reasons = {each["name"]: each["reason"] for each in found["plain"] if each["namespace"] == namespace}
+    assert [each["reason"] for each in unlabelled] == ["its namespace is not enrolled"]
+    assert reasons == {
+        "old": "older than the namespace's label",
+        "out": "label podtls.io/inject=disabled opts out",
+        "host": "hostNetwork pods share the node's ports and addresses",
+    }
+    assert [each["name"] for each in found["enrolled"] if each["namespace"] == namespace] == ["new"]
+
+
+def test_status_tells_what_a_replicaset_was_refused_with(podtls: Podtls, enrolled: Namespaces) -> None:
+    cluster, namespace = podtls.cluster, enrolled()
+    template = {"metadata": {"labels": LABELS, "annotations": {contract.MODE: "plaintext"}}, "spec": pod()["spec"]}
+    spec = {"selector": {"matchLabels": LABELS}, "template": template}
+    metadata = {"name": "web", "namespace": namespace}
+    cluster.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})
+
+    wait_until("the ReplicaSet has tried", lambda: bool(status(cluster, "-n", namespace)["failed"]), seconds=30)
+
+    (told,) = status(cluster, "-n", namespace)["failed"]
+    assert told["owner"].startswith("ReplicaSet/web-")
+    assert "annotation podtls.io/mode: 'plaintext' is not allowed" in told["message"]
+
+
+def test_status_lists_pods_of_a_lost_root_even_where_the_label_is_gone(podtls: Podtls) -> None:
+    cluster = podtls.cluster
+    namespace = cluster.create_namespace("lost")
+    settings = PodSettings(image=podtls.init_image, trust_bundle=bundle_of(new_authority()))
+    raw = pod("survivor", metadata={"namespace": namespace})
+    create(cluster, namespace, apply(raw, Webhook(Defaults("mtls", "port"), settings, namespace).answers(raw, "test")))
+
+    found = status(cluster)
+    shown = run(cluster, "status").stdout
+
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    assert [(each["trust"], each["do"]) for each in found["enrolled"] if each["namespace"] == namespace] == [
+        ("lost root", "to be recreated (lost root)")
+    ]
+    (line,) = [line for line in shown.splitlines() if line.startswith(namespace)]
+    assert "survivor" in line
+    assert "to be recreated (lost root)" in line

@@ -1,0 +1,82 @@
+"""The webhook as it is deployed: real gunicorn behind a real front, and a client that asks as kube-apiserver does."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+from tests.injector.authority import Authority
+from tests.injector.fronts import Front, Reply, before
+from tests.injector.processes import Nginx
+from tests.injector.unprivileged import own
+from tests.webhook.gunicorn_process import Webhook
+from tests.webhook.gunicorn_process import running as running_webhook
+from tests.webhook.world import body, pod
+
+JSON = {"Content-Type": "application/json"}
+MUTATE = "/mutate/mtls/port"
+RETRYABLE = {502, 503, 504}
+
+
+@dataclass
+class Door:
+    """A running webhook and the front before it."""
+
+    front: Front
+    webhook: Webhook
+
+    def review(self, raw: bytes | None = None, *, source: str = "127.0.0.1", **headers: str) -> Reply:
+        """One review on a connection of its own."""
+        sent = {**JSON, **headers}
+        return self.front.ask("POST", MUTATE, body=raw or body(pod()), headers=sent, source=source)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What stands in the evidence log."""
+        return self.webhook.records()
+
+
+@contextmanager
+def webhook_door(nginx: Nginx, authority: Authority, workshop: Path, **environ: str) -> Iterator[Door]:
+    """The webhook and its front; `environ` is the front's."""
+    directory = workshop / "app"
+    directory.mkdir()
+    with running_webhook(directory) as webhook:
+        own(workshop)
+        with before(webhook.socket, nginx, authority, workshop, **environ) as front:
+            yield Door(front, webhook)
+
+
+def assert_is_status(reply: Reply, code: int, message: str) -> None:
+    """An error that kube-apiserver shows to whoever asked; what may be tried again says so."""
+    assert reply.status == code
+    assert reply.headers["Content-Type"] == "application/json"
+    status = reply.json
+    assert (status["kind"], status["apiVersion"], status["status"]) == ("Status", "v1", "Failure")
+    assert status["code"] == code
+    assert message in str(status["message"])
+    assert ("Retry-After" in reply.headers) == (code in RETRYABLE | {429})
+
+
+@dataclass
+class Caller:
+    """A client that keeps its connection, as kube-apiserver does, and remembers all that it was told."""
+
+    front: Front
+    replies: list[Reply]
+
+    def admit(self, count: int) -> None:
+        """Sends reviews one after the other; a connection that the front ends is opened anew."""
+        connection = HTTPSConnection("127.0.0.1", self.front.port, timeout=30)
+        with self.front.connect() as connection.sock:
+            for _ in range(count):
+                connection.request("POST", MUTATE, body(pod()), JSON)
+                response = connection.getresponse()
+                self.replies.append(Reply(response.status, dict(response.getheaders()), response.read()))
+
+    def admitted(self) -> list[str]:
+        """The record ids of the answers that admitted a pod."""
+        answers = [json.loads(reply.body) for reply in self.replies if reply.status == 200]
+        return [str(answer["response"]["auditAnnotations"]["record"]) for answer in answers]
