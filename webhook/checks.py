@@ -13,6 +13,8 @@ from webhook.settings import PodSettings
 from webhook.upstreams import Upstream, is_our_address
 
 SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
+# More than any injection ever left in a Pod; each of them would be an operation, and a part of the record.
+_MAX_OURS: Final = 512
 
 _COPY: Final = (
     "podtls: a copy without the labels and annotations of its original, so it follows its namespace; "
@@ -27,12 +29,17 @@ def reserved(pod: Pod) -> None:
             raise RefusedError(f"container {container.name}: this name is reserved for podtls; choose another one")
     for container in foreign_containers(pod):
         _check_container(container)
+    ours = sum(container.name in RESERVED_CONTAINERS for container in pod.init_containers)
+    ours += sum(is_reserved_volume(volume.get("name")) for volume in pod.raw_volumes)
+    ours += sum(is_our_address(alias.get("ip")) for alias in pod.raw_host_aliases)
+    if ours > _MAX_OURS:
+        raise RefusedError(f"{ours} init containers, volumes and hostAliases carry names reserved for podtls")
 
 
 def _check_container(container: Container) -> None:
     name = shown(container.name)
     for port_name in reserved_port_names(container):
-        raise RefusedError(f"container {name}: port name {port_name} is reserved for podtls; choose another one")
+        raise RefusedError(f"container {name}: port name {shown(port_name)} is reserved for podtls; choose another one")
     for mount in container.volume_mounts or []:
         # The key and the CA's token are on these; and one that is not ours by content is about to be replaced.
         if is_reserved_volume(mount.name):

@@ -16,7 +16,7 @@ bind = f"unix:{_SETTINGS.socket}"
 # The socket's folder is shared with the front alone, which runs as another uid.
 umask = 0
 workers = _SETTINGS.workers
-worker_class = "gthread"
+worker_class = "webhook.worker.WholeAnswerWorker"
 threads = _SETTINGS.threads
 # Longer than the front keeps a connection, so that it is never us who close one under a request.
 keepalive = 120

@@ -11,6 +11,9 @@ from webhook.pods import Container, Pod
 from webhook.upstreams import Upstream
 
 UNPRIVILEGED: Final = 1024
+# Far above any sensible pod: each costs Nginx two sockets, and the patch and its record some lines.
+MAX_PAIRS: Final = 256
+_SHOWN: Final = 10
 RESERVED_NAME: Final = re.compile(rf"{contract.PORT_NAME}(-[0-9]+)?")
 _OURS: Final = (contract.INIT_CONTAINER, contract.SIDECAR_CONTAINER)
 
@@ -45,6 +48,11 @@ def _default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
     app_ports = dict.fromkeys(number for container in pod.containers for number in _numbers(container))
     free = (port for port in range(contract.FIRST_TLS_PORT, MAX_PORT + 1) if port not in used)
     pairs = tuple(PortPair(tls, app) for app, tls in zip(app_ports, free, strict=False))
+    if len(app_ports) > MAX_PAIRS:
+        raise RefusedError(
+            f"the pod has {len(app_ports)} TCP ports, and at most {MAX_PAIRS} get TLS; "
+            f"choose some with annotation {contract.PORTS}"
+        )
     if len(pairs) < len(app_ports):
         raise RefusedError(f"the pod has {len(app_ports)} TCP ports, more than there are free ports for TLS")
     return pairs
@@ -55,7 +63,8 @@ def _check_written(pod: Pod, written: tuple[PortPair, ...], *, used: set[int], d
     own = {number for container in foreign_containers(pod) for number in _numbers(container)}
     for pair in written:
         if pair.app not in own:
-            known = ", ".join(str(number) for number in sorted(own)) or "none"
+            more = ", ..." if len(own) > _SHOWN else ""
+            known = ", ".join(str(number) for number in sorted(own)[:_SHOWN]) + more or "none"
             raise refuse(contract.PORTS, value, f"app ports that are TCP containerPorts of the pod ({known})")
         if pair.tls in used:
             raise refuse(contract.PORTS, value, f"TLS ports that no container uses, but {pair.tls} is used")

@@ -105,8 +105,14 @@ def allow(uid: str, warnings: Sequence[str]) -> bytes:
 
 
 def all_warnings(decision: Decision, operations: Sequence[Operation]) -> list[str]:
-    """Returns what the user is warned of: by the decision, and for each entry that was replaced or removed."""
-    return [*decision.warnings, *(operation.note for operation in operations if operation.note)]
+    """Returns what the user is warned of: by the decision, and for each entry that was replaced or removed.
+
+    As many as the API server shows, and how many more there are: the log holds no more than that either.
+    """
+    found = [*decision.warnings, *(operation.note for operation in operations if operation.note)]
+    if len(found) <= _MAX_WARNINGS:
+        return found
+    return [*found[: _MAX_WARNINGS - 1], f"podtls: and {len(found) - _MAX_WARNINGS + 1} more warnings"]
 
 
 def _shortened(warnings: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from injector import contract
 from webhook.errors import SettingsError
 
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_URL: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~/-]*)?")
+_URL: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?/?")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 # https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/, the spellings that we need of it.
 _CPU: Final = re.compile(r"[1-9][0-9]{0,5}m?")

@@ -104,6 +104,9 @@ def _parse_host(host: str, namespace: str, zone: str) -> _Target | None:
     labels = stem.split(".")
     if not all(_LABEL.fullmatch(label) for label in labels) or host == "localhost" or len(stem) > 253 - len(zone) - 5:
         return None
+    # The hosts file has a meaning for it already, and an own Service of this name would be dialled by it alone.
+    if labels[-2:-1] == ["localhost"]:
+        return None
     match labels:
         case [service] if stem == host:
             return _Target("", service, namespace)

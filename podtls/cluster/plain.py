@@ -27,6 +27,9 @@ class PlainPod:
 def plain(pod: Object, around: Surroundings) -> PlainPod:
     """Why a pod has no TLS of ours."""
     reason, do = _reason(pod, around)
+    if "deletionTimestamp" in pod["metadata"]:
+        # It goes as it is; whoever follows it is judged anew.
+        reason, do = f"{reason}; it is terminating", ""
     return PlainPod(pod["metadata"]["namespace"], pod["metadata"]["name"], reason, do)
 
 

@@ -17,6 +17,7 @@ from podtls.cluster.reader import ClusterReader, Object, items, read
 from podtls.cluster.services import FailedCreate, PlaintextPort, failed_creates, plaintext_ports
 from podtls.cluster.surroundings import Surroundings
 from podtls.errors import ForbiddenError, InputError
+from webhook.review import NAMESPACE
 
 _ZONE: Final = "PODTLS_ZONE"
 
@@ -87,6 +88,9 @@ def _all(cluster: ClusterReader) -> dict[str, Object | None]:
 
 
 def _one(cluster: ClusterReader, name: str, notes: list[str]) -> Object | None:
+    # It becomes part of paths.
+    if not NAMESPACE.fullmatch(name):
+        raise InputError(f"--namespace: got {name!r}, expected an RFC 1123 label")
     before = len(notes)
     found = _read(cluster, f"{layout.NAMESPACES}/{name}", notes, "whether it is enrolled is not known")
     if found is None and len(notes) == before:

@@ -43,7 +43,7 @@ def build_all(tier: str) -> None:
 def up(tier: str) -> None:
     """Start a cluster that stays, unless there is one, and print how to use it."""
     kept = [run for run in _kept() if run.tier == tier]
-    _print_use(kept[0] if kept else _start(tier))
+    print_use(kept[0] if kept else _start(tier))
 
 
 def down(_tier: str) -> None:
@@ -92,7 +92,8 @@ def _kept() -> list[Run]:
     return [run for run in runs() if is_released(run)]
 
 
-def _print_use(run: Run) -> None:
+def print_use(run: Run) -> None:
+    """Print how to use a cluster: what to paste on stdout, the rest on stderr."""
     server = json.loads((run.folder / "kubeconfig").read_text())["clusters"][0]["cluster"]["server"]
     _say(f"{run.tier} at {server}; logs in {run.logs}")
     if run.tier == "node":

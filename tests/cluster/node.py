@@ -63,7 +63,8 @@ class Node:
         path = f"/var/lib/podtls-volumes/{name}"
         self.run("mkdir", "-p", path)
         if limit:
-            self.run("mount", "-t", "tmpfs", "-o", f"size={limit}", "tmpfs", path)
+            # One that is there keeps what is in it.
+            self.run("sh", "-euc", f"mountpoint -q {path} || mount -t tmpfs -o size={limit} tmpfs {path}")
         host = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
         spec = {
             "capacity": {"storage": size},

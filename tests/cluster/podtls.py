@@ -60,15 +60,20 @@ def install(node: Node, overlay: str = "default") -> None:
     for image in build_our_images():
         node.load(image)
     if overlay != "ephemeral":
-        for name in ("podtls-webhook", "podtls-ca"):
-            for ordinal in range(2):
-                # Small ones can be filled.
-                node.provide_volume(
-                    NAMESPACE, f"evidence-{name}-{ordinal}", limit="32m" if overlay == "tests" else None
-                )
+        # Small ones can be filled.
+        provide_evidence(node, limit="32m" if overlay == "tests" else None)
     folder = Path(__file__).parent / "manifests" if overlay == "tests" else MANIFESTS / "overlays" / overlay
     node.cluster.kubectl("apply", "--server-side", "-k", str(folder))
     wait_ready(node.cluster)
+
+
+def provide_evidence(node: Node, *, limit: str | None = None) -> None:
+    """A volume for the evidence of each replica; those that a deleted claim has left are made available again."""
+    for name in ("podtls-webhook", "podtls-ca"):
+        for ordinal in range(2):
+            claim = f"evidence-{name}-{ordinal}"
+            node.cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-{claim}", "--ignore-not-found")
+            node.provide_volume(NAMESPACE, claim, limit=limit)
 
 
 def open_shop(node: Node) -> None:

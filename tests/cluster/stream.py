@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 
-_PAUSE_SECONDS = 0.03
+_PAUSE_SECONDS = 0.1  # Enough for a fault to meet one, and the two processors stay free for pods.
 _POD = {
     "apiVersion": "v1",
     "kind": "Pod",

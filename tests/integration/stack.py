@@ -1,7 +1,7 @@
 """The webhook as it is deployed: real gunicorn behind a real front, and a client that asks as kube-apiserver does."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -39,11 +39,19 @@ class Door:
 
 
 @contextmanager
-def webhook_door(nginx: Nginx, authority: Authority, workshop: Path, **environ: str) -> Iterator[Door]:
-    """The webhook and its front; `environ` is the front's."""
+def webhook_door(
+    nginx: Nginx,
+    authority: Authority,
+    workshop: Path,
+    *,
+    webhook_environ: Mapping[str, str] | None = None,
+    bundle: bytes | None = None,
+    **environ: str,
+) -> Iterator[Door]:
+    """The webhook and its front; `environ` is the front's, `bundle` is what the injected pods trust."""
     directory = workshop / "app"
     directory.mkdir()
-    with running_webhook(directory) as webhook:
+    with running_webhook(directory, bundle_pem=bundle, **(webhook_environ or {})) as webhook:
         own(workshop)
         with before(webhook.socket, nginx, authority, workshop, **environ) as front:
             yield Door(front, webhook)
@@ -68,7 +76,7 @@ class Caller:
     replies: list[Reply]
 
     def admit(self, count: int) -> None:
-        """Sends reviews one after the other; a connection that the front ends is opened anew."""
+        """Sends reviews one after the other; the front never ends the connection."""
         connection = HTTPSConnection("127.0.0.1", self.front.port, timeout=30)
         with self.front.connect() as connection.sock:
             for _ in range(count):

@@ -89,6 +89,12 @@ def test_pod_without_tls_says_why_and_what_to_do(
     assert why(server, raw) == PlainPod("shop", "web", reason, do)
 
 
+def test_pod_that_terminates_needs_nothing_any_more(server: FakeApiServer) -> None:
+    raw = pod(created=BEFORE_THE_LABEL, deletionTimestamp=SINCE)
+
+    assert why(server, raw) == PlainPod("shop", "web", "older than the namespace's label; it is terminating", "")
+
+
 def test_injected_pod_whose_label_somebody_removed_is_not_enrolled(server: FakeApiServer) -> None:
     raw = injected(pod())
     del raw["metadata"]["labels"][contract.INJECTED]

@@ -14,7 +14,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from types import TracebackType
 from typing import Any, Self
 
-from tests.webhook.bundles import bundle_pem
+from tests.webhook.bundles import bundle_pem as any_bundle
 from tests.webhook.world import SETTINGS, body, pod
 
 DEADLINE_SECONDS = 60
@@ -58,11 +58,11 @@ class UnixConnection(HTTPConnection):
 class Webhook:
     """A running gunicorn, its socket and its evidence log."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, bundle_pem: bytes | None = None, **environ: str) -> None:
         self.socket = directory / "gunicorn.sock"
         self.log = directory / "evidence.jsonl"
         bundle = directory / "ca.crt"
-        bundle.write_bytes(bundle_pem())
+        bundle.write_bytes(bundle_pem or any_bundle())
         environment = {
             **os.environ,
             "HOME": str(directory),
@@ -72,6 +72,7 @@ class Webhook:
             "PODTLS_SOCKET": str(self.socket),
             "PODTLS_REPLICA": "podtls-webhook-0",
             "PODTLS_WORKERS": "2",
+            **environ,
         }
         command = [sys.executable, "-m", "gunicorn", "-c", "python:webhook.gunicorn_conf", "webhook.app:from_env()"]
         self.output = directory / "output"
@@ -115,9 +116,9 @@ class Webhook:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Webhook]:
-    """A webhook that is ready, and gone afterwards."""
-    webhook = Webhook(directory)
+def running(directory: Path, *, bundle_pem: bytes | None = None, **environ: str) -> Iterator[Webhook]:
+    """A webhook that is ready, and gone afterwards; `environ` says what its administrator has set besides."""
+    webhook = Webhook(directory, bundle_pem=bundle_pem, **environ)
     try:
         webhook.wait_until_ready()
         yield webhook

@@ -1,0 +1,179 @@
+"""A cluster of one machine for one pod: real webhook, real CA, both behind real fronts, a stand-in for the API server.
+
+All that listens does so on loopback. The CA's zone is `localhost`, since its own constraints allow no other name that
+resolves here; that is the only thing which a real installation has otherwise.
+"""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import AF_UNIX, socket
+from typing import Any
+
+import jsonpatch
+
+from injector import contract
+from tests.ca.api_server import serve
+from tests.ca.world import service_object, user_of
+from tests.fakes import FakeCluster
+from tests.injector.authority import Authority
+from tests.injector.processes import Nginx, eventually, free_port, serving
+from tests.injector.unprivileged import ROOT, command, own, user
+from tests.integration.stack import Door, webhook_door
+
+ZONE = "localhost"
+ADDRESS = "127.0.0.1"
+
+
+@dataclass
+class Installation:
+    """All parts, and where each leaves its words."""
+
+    nginx: Nginx
+    workshop: Path
+    door: Door
+    cluster: FakeCluster
+    ca_port: int
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """The evidence logs of webhook and CA."""
+        return self.door.webhook.log, self.workshop / "ca" / "evidence.jsonl"
+
+    def words(self) -> str:
+        """All that all parts have written or printed, evidence and answers too; no generation and no token."""
+        outputs = (self.door.webhook.output, self.door.front.log, self.workshop / "ca" / "output")
+        files = (*self.logs, *outputs, self.workshop / "ca" / "front", self.workshop / "termination")
+        return "\n".join([*self.said, *(path.read_text() for path in files if path.exists())])
+
+    def admit(self, review: bytes, raw: dict[str, Any]) -> dict[str, Any]:
+        """The Pod as the API server stores it after our webhook's answer, running at our address."""
+        reply = self.door.review(review)
+        self.said.append(reply.body.decode())
+        response = json.loads(reply.body)["response"]
+        patched = jsonpatch.JsonPatch(json.loads(b64decode(response["patch"]))).apply(copy.deepcopy(raw))
+        self.said.append(json.dumps(json.loads(b64decode(response["patch"]))))
+        patched["metadata"] |= {"namespace": "shop", "uid": "0d7a5a1c-0001", "creationTimestamp": "2030-01-01T00:00:00Z"}
+        patched["spec"]["nodeName"] = "node-1"
+        patched["status"] = {"phase": "Pending", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}]}
+        self.cluster.pods["shop", patched["metadata"]["name"]] = patched
+        return dict(patched)
+
+    def init(self, stored: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+        """Run podtls-init as the stored Pod says, in a process of its own, with nothing but paths put elsewhere."""
+        token = self.cluster.issue_token(user_of(stored), contract.AUDIENCE)
+        (self.workshop / "token").write_text(token)
+        (self.workshop / "pod").mkdir(exist_ok=True)
+        (self.workshop / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        own(self.workshop)
+        result = subprocess.run(
+            command([sys.executable, "-m", "injector", "init"]),
+            cwd=ROOT,
+            env=self.nginx.environ({**_environment(stored), **self._paths()}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **user(),
+        )
+        self.said += [result.stdout, result.stderr]
+        return result
+
+    def _paths(self) -> dict[str, str]:
+        return {
+            "PODTLS_RUN": str(self.workshop / "pod"),
+            "PODTLS_TOKEN_FILE": str(self.workshop / "token"),
+            "PODTLS_TERMINATION_MESSAGE": str(self.workshop / "termination"),
+            "PODTLS_RESOLV_CONF": str(self.workshop / "resolv.conf"),
+            "PODTLS_LISTEN": ADDRESS,
+        }
+
+
+def _environment(stored: dict[str, Any]) -> dict[str, str]:
+    """What the kubelet makes of the init container's `env`."""
+    fields = {
+        "metadata.namespace": stored["metadata"]["namespace"],
+        "spec.serviceAccountName": stored["spec"]["serviceAccountName"],
+    }
+    first = stored["spec"]["initContainers"][0]
+    assert first["name"] == contract.INIT_CONTAINER
+    return {
+        entry["name"]: entry.get("value", "") if "valueFrom" not in entry else fields[_field(entry)]
+        for entry in first["env"]
+    }
+
+
+def _field(entry: dict[str, Any]) -> str:
+    return str(entry["valueFrom"]["fieldRef"]["fieldPath"])
+
+
+@contextmanager
+def installation(nginx: Nginx, front_authority: Authority, workshop: Path) -> Iterator[Installation]:
+    """Everything runs until the block ends."""
+    cluster = FakeCluster(service_objects=[service_object("payments", {"app": "payments"})])
+    with _ca(nginx, workshop, cluster) as port:
+        told = {"PODTLS_CA_URL": f"https://localhost:{port}", "PODTLS_ZONE": ZONE}
+        bundle = (workshop / "ca" / "authority" / "issuing" / "ca.crt").read_bytes()
+        with webhook_door(nginx, front_authority, workshop, webhook_environ=told, bundle=bundle) as door:
+            yield Installation(nginx, workshop, door, cluster, port)
+
+
+@contextmanager
+def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[int]:
+    """The CA with an authority and a serving certificate of its own making; answers the port of its front."""
+    directory, port = workshop / "ca", free_port()
+    directory.mkdir()
+    (directory / "run").mkdir()
+    with serve(cluster, directory) as api:
+        environ = {
+            **os.environ,
+            "KUBECONFIG": str(api.kubeconfig()),
+            "PODTLS_AUTHORITY": str(directory / "authority" / "issuing"),
+            "PODTLS_LOG": str(directory / "evidence.jsonl"),
+            "PODTLS_RUN": str(directory / "run"),
+            "PODTLS_SOCKET": str(directory / "s"),
+            "PODTLS_ZONE": ZONE,
+            "PODTLS_SERVING_NAMES": "localhost",
+            "PODTLS_REPLICA": "podtls-ca-0",
+            "PODTLS_FRONT_PORT": str(port),
+            "PODTLS_LISTEN": ADDRESS,
+        }
+        for arguments in (["create", str(directory / "authority")], ["bootstrap"]):
+            subprocess.run([sys.executable, "-m", "ca", *arguments], cwd=ROOT, env=environ, check=True, timeout=60)
+        with _gunicorn(directory, environ):
+            own(workshop)
+            with serving(nginx, directory / "run", directory / "front"):
+                yield port
+
+
+@contextmanager
+def _gunicorn(directory: Path, environ: dict[str, str]) -> Iterator[None]:
+    arguments = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.app:from_env()"]
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(arguments, cwd=ROOT, env=environ, stdout=output, stderr=output)
+    try:
+        eventually(lambda: process.poll() is not None or _is_ready(directory / "s"), directory / "output", seconds=60)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_ready(path: Path) -> bool:
+    connection = HTTPConnection("localhost", timeout=20)
+    with socket(AF_UNIX) as connection.sock:
+        try:
+            connection.sock.connect(str(path))
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
