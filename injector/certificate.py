@@ -27,7 +27,7 @@ from injector.errors import RefusedError
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NAMESPACE: Final = re.compile(_LABEL)
 _SERVICE_ACCOUNT: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it is the leaf's O as well
 _PURPOSES: Final = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 Chain = tuple[x509.Certificate, ...]  # leaf first

@@ -39,7 +39,7 @@ def reserved(pod: Pod) -> None:
 def _check_container(container: Container) -> None:
     name = shown(container.name)
     for port_name in reserved_port_names(container):
-        raise RefusedError(f"container {name}: port name {shown(port_name)} is reserved for podtls; choose another one")
+        raise RefusedError(f"container {name}: port name {port_name} is reserved for podtls; choose another one")
     for mount in container.volume_mounts or []:
         # The key and the CA's token are on these; and one that is not ours by content is about to be replaced.
         if is_reserved_volume(mount.name):

@@ -14,7 +14,8 @@ UNPRIVILEGED: Final = 1024
 # Far above any sensible pod: each costs Nginx two sockets, and the patch and its record some lines.
 MAX_PAIRS: Final = 256
 _SHOWN: Final = 10
-RESERVED_NAME: Final = re.compile(rf"{contract.PORT_NAME}(-[0-9]+)?")
+# A port's name ends at 15 characters (IANA_SVC_NAME); what is longer the API server refuses, and we need not repeat.
+RESERVED_NAME: Final = re.compile(rf"{contract.PORT_NAME}(-[0-9]{{1,8}})?")
 _OURS: Final = (contract.INIT_CONTAINER, contract.SIDECAR_CONTAINER)
 
 

@@ -5,17 +5,15 @@ The webhook enrolls at the real CA with a token of the pod that the StatefulSet'
 """
 
 import base64
-import http.client
 import json
 import os
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,9 +22,9 @@ from typing import Any
 from bench.processes import nginx as nginx_program
 from injector import certificate, contract, est, generation, nginx
 from injector.generation import Generation
-from injector.https import Answer, Request
 from injector.settings import FrontSettings
 from tests.cluster.cluster import Cluster
+from tests.cluster.door import LOOPBACK, SECONDS, Door, give_address, pod_token
 from tests.cluster.installation import (
     CONFIGURATION,
     CONFIGURATIONS,
@@ -44,38 +42,6 @@ from tests.cluster.processes import Process, is_running, start, wait_until
 ROOT = Path(__file__).parents[2]
 CA_NAME = f"podtls-ca.{NAMESPACE}.svc"
 WEBHOOK_NAME = f"podtls-webhook.{NAMESPACE}.svc"
-LOOPBACK = "127.0.0.1"
-SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """An HTTPS door of ours on loopback, called by its cluster name; an injector.https.Exchange."""
-
-    name: str
-    port: int
-    bundle: bytes
-
-    def __call__(self, request: Request, *, deadline: float = 0) -> Answer:
-        """One request on a connection of its own. OSError, http.client.HTTPException."""
-        headers = dict(request.headers) | ({"Authorization": f"Bearer {request.token}"} if request.token else {})
-        context = ssl.create_default_context(cadata=self.bundle.decode())
-        seconds = max(deadline - time.monotonic(), 1) if deadline else SECONDS
-        connection = http.client.HTTPConnection(self.name, timeout=seconds)
-        with (
-            socket.create_connection((LOOPBACK, self.port), timeout=seconds) as plain,
-            context.wrap_socket(plain, server_hostname=self.name) as connection.sock,
-        ):
-            connection.request(request.method, request.path, request.body, headers)
-            response = connection.getresponse()
-            kind, wish = response.getheader("Content-Type", ""), response.getheader("Retry-After", "")
-            return Answer(response.status, kind, wish, response.read())
-
-    def is_ready(self) -> bool:
-        """Whether /readyz says yes."""
-        with suppress(OSError, http.client.HTTPException):
-            return self(Request("GET", "/readyz", token="")).status == 200
-        return False
 
 
 @dataclass
@@ -239,23 +205,6 @@ def prepared(cluster: Cluster) -> Podtls:
     folder.mkdir(mode=0o700)
     cluster.apply(*objects)
     return Podtls(cluster, folder, objects, ports)
-
-
-def give_address(cluster: Cluster, namespace: str, pod: str, address: str = LOOPBACK) -> None:
-    """Say of a pod what its kubelet would say: the address that its requests come from."""
-    exists = ["pod", pod, "--namespace", namespace, "--ignore-not-found"]
-    wait_until(f"pod {namespace}/{pod} is there", lambda: bool(cluster.kubectl("get", *exists)))
-    status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})
-    patch = ["--subresource=status", "--type=merge", "--patch", status]
-    cluster.kubectl("patch", "pod", pod, "--namespace", namespace, *patch)
-
-
-def pod_token(
-    cluster: Cluster, namespace: str, pod: str, *, account: str = "default", audience: str = contract.AUDIENCE
-) -> str:
-    """The token that the kubelet would project into this pod."""
-    bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--audience={audience}", "--duration=600s"]
-    return cluster.kubectl("create", "token", account, "--namespace", namespace, *bound).strip()
 
 
 def _front(run: Path) -> list[str]:

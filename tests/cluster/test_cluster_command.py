@@ -16,9 +16,10 @@ from podtls.offline import Webhook, apply
 from tests.cluster.api import Object, create, pod
 from tests.cluster.cluster import Cluster, kubectl_environment
 from tests.cluster.conftest import Namespaces, skip_unless_complete
+from tests.cluster.door import give_address, pod_token
 from tests.cluster.installation import account_kubeconfig, render
 from tests.cluster.launch import running_control_plane
-from tests.cluster.podtls_local import Podtls, give_address, pod_token
+from tests.cluster.podtls_local import Podtls
 from tests.cluster.processes import wait_until
 from tests.podtls.cluster_world import bundle_of, new_authority
 from webhook.decision import Defaults

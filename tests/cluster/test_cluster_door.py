@@ -11,7 +11,8 @@ from injector import certificate, contract, est
 from injector.errors import RefusedError, TokenRefusedError, UnavailableError
 from tests.cluster.api import create, pod
 from tests.cluster.conftest import Namespaces
-from tests.cluster.podtls_local import Podtls, give_address, pod_token
+from tests.cluster.door import give_address, pod_token
+from tests.cluster.podtls_local import Podtls
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -10,7 +10,8 @@ from ca.events import REASON
 from injector import certificate, est
 from injector.errors import RefusedError
 from tests.cluster.api import create, pod
-from tests.cluster.podtls_local import Podtls, give_address, pod_token
+from tests.cluster.door import give_address, pod_token
+from tests.cluster.podtls_local import Podtls
 from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

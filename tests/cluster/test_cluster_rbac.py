@@ -22,10 +22,11 @@ from injector.errors import RefusedError, UnavailableError
 from tests.cluster.api import Object, create, pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import Namespaces, skip_unless_complete
+from tests.cluster.door import give_address, pod_token
 from tests.cluster.errors import KubectlError
 from tests.cluster.installation import NAMESPACE, account_kubeconfig, find, render
 from tests.cluster.launch import running_control_plane
-from tests.cluster.podtls_local import Podtls, give_address, pod_token, prepared
+from tests.cluster.podtls_local import Podtls, prepared
 from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

@@ -24,8 +24,10 @@ from tests.cluster.workloads import (
     pods,
     restarts,
     rolled_out,
+    service,
     status_record,
     template,
+    wait_names,
     workload,
 )
 
@@ -105,6 +107,25 @@ def test_killed_nginx_of_the_webhook_fails_only_what_is_in_flight(enrolled_node:
 
     assert [failure for failure in stream.failures if "failed calling webhook" not in failure] == []
     assert len(stream.failures) == before, "refused after the replica was back"
+
+
+def test_serving_certificates_of_the_webhook_renewed_under_load_fail_no_admission(
+    enrolled_node: Node, drill: str
+) -> None:
+    cluster = enrolled_node.cluster
+    labels = {"app.kubernetes.io/name": "podtls", "app.kubernetes.io/component": "webhook"}
+    also = service(NAMESPACE, "also", "", selector=labels)
+
+    with admissions(cluster, drill) as stream:
+        cluster.apply(also)
+        for replica in WEBHOOKS:
+            look_now(enrolled_node, replica)
+            wait_names(cluster, NAMESPACE, replica, present=frozenset({f"also.{NAMESPACE}.svc"}))
+            wait_until("Nginx serves it", partial(has_reloaded, cluster, replica))
+        stream.wait_more(20)
+    cluster.kubectl("delete", "service", "also", "-n", NAMESPACE)
+
+    assert stream.failures == []
 
 
 def test_evicted_replicas_of_webhook_and_ca_fail_no_admission(enrolled_node: Node, drill: str) -> None:
@@ -192,6 +213,19 @@ def test_flood_from_a_pod_does_not_stop_admissions(cluster: Cluster, drill: str)
 
 def children(node: Node, parent: int, *name: str) -> list[str]:
     return node.run("pgrep", "--parent", str(parent), *name).split()
+
+
+def look_now(node: Node, replica: str) -> None:
+    """Wake the sidecar, which sleeps for minutes between two looks at the names."""
+    sidecar = node.container_pid(NAMESPACE, replica, container="podtls-nginx")
+    (renewals,) = children(node, sidecar, "podtls-sidecar")
+    node.run("kill", "-TERM", *children(node, int(renewals), "sleep"))
+
+
+def has_reloaded(cluster: Cluster, replica: str) -> bool:
+    served = cluster.kubectl("logs", "-n", NAMESPACE, replica, "-c", "podtls-nginx").rpartition("serves ")[2]
+    current = ("exec", "-n", NAMESPACE, replica, "-c", "podtls-nginx", "--", "readlink", "/var/run/podtls/current")
+    return served.split()[:1] == cluster.kubectl(*current).split()
 
 
 def uid(cluster: Cluster, pod: str) -> str:

@@ -24,13 +24,16 @@ sources = [os.path.join(folder, name) for folder, _, names in os.walk(site) for 
 bare = [path for path in sources if not os.path.exists(importlib.util.cache_from_source(path))]
 tests = [folder for folder, _, _ in os.walk(site) if os.path.basename(folder) in ("tests", "test")]
 writable = [path for path in ("/", "/etc", "/opt/podtls", site, "/usr") if os.access(path, os.W_OK)]
-found = [name for name in sys.argv[1:] if shutil.which(name)] + [m for m in ("pip", "setuptools") if importlib.util.find_spec(m)]
-print(json.dumps({"found": found, "bare": bare, "tests": tests, "writable": writable, "uid": os.getuid(), "sources": len(sources)}))
+found = [name for name in sys.argv[1:] if shutil.which(name)]
+found += [name for name in ("pip", "setuptools") if importlib.util.find_spec(name)]
+seen = {"found": found, "bare": bare, "tests": tests, "writable": writable}
+print(json.dumps({**seen, "uid": os.getuid(), "sources": len(sources)}))
 """
 
 
+@pytest.mark.usefixtures("enrolled_node")
 @pytest.mark.parametrize(("index", "name"), IMAGES)
-def test_image_runs_as_a_numeric_user_stops_on_sigterm_and_says_what_it_is(node: Node, index: int, name: str) -> None:
+def test_image_runs_as_a_numeric_user_stops_on_sigterm_and_says_what_it_is(index: int, name: str) -> None:
     config = config_of(build_our_images()[index])
 
     assert config["User"] == "64321:64321"

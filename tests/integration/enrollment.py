@@ -62,7 +62,11 @@ class Installation:
         response = json.loads(reply.body)["response"]
         patched = jsonpatch.JsonPatch(json.loads(b64decode(response["patch"]))).apply(copy.deepcopy(raw))
         self.said.append(json.dumps(json.loads(b64decode(response["patch"]))))
-        patched["metadata"] |= {"namespace": "shop", "uid": "0d7a5a1c-0001", "creationTimestamp": "2030-01-01T00:00:00Z"}
+        patched["metadata"] |= {
+            "namespace": "shop",
+            "uid": "0d7a5a1c-0001",
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+        }
         patched["spec"]["nodeName"] = "node-1"
         patched["status"] = {"phase": "Pending", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}]}
         self.cluster.pods["shop", patched["metadata"]["name"]] = patched

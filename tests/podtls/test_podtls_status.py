@@ -238,7 +238,7 @@ def test_namespace_that_is_not_there_is_an_error(server: FakeApiServer) -> None:
 
 @pytest.mark.parametrize("name", ["", "shop/pods", "..", "Shop"])
 def test_namespace_that_no_namespace_can_be_is_never_asked_for(server: FakeApiServer, name: str) -> None:
-    with pytest.raises(InputError, match="--namespace: got .*, expected an RFC 1123 label"):
+    with pytest.raises(InputError, match="expected an RFC 1123 label"):
         status(server, name)
 
     assert not [path for path in server.asked if layout.NAMESPACE not in path and path != layout.MUTATING]

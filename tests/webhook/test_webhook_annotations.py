@@ -19,6 +19,9 @@ BAD = [
     pytest.param(" ", id="space"),
     pytest.param("\n", id="newline"),
     pytest.param("\x00", id="nul"),
+    pytest.param("\x1b", id="escape"),
+    pytest.param("\x7f", id="delete"),
+    pytest.param("\u2028", id="line-separator"),
     pytest.param("\u202e", id="bidirectional"),
     pytest.param("x", id="word"),
     pytest.param(HUGE, id="100-kB"),
@@ -115,11 +118,25 @@ def test_ports_that_are_none_are_left_to_the_api_server_to_refuse() -> None:
 
 
 def test_pod_with_more_ports_than_are_free_is_denied() -> None:
+    taken = [{"containerPort": number, "protocol": "UDP"} for number in range(8443, 65535)]
+
+    message = refusal(
+        pod(containers=[{"name": "app", "ports": [{"containerPort": 80}, {"containerPort": 81}, *taken]}])
+    )
+
+    assert message == "the pod has 2 TCP ports, more than there are free ports for TLS"
+
+
+def test_pod_with_absurdly_many_ports_is_denied_and_not_repeated_in_the_reason() -> None:
     ports = [{"containerPort": number} for number in range(2, 60_000)]
+    raw = annotated(ports="1=1")
+    raw["spec"]["containers"][0]["ports"] = ports
 
-    message = refusal(pod(containers=[{"name": "app", "ports": ports}]))
+    default = refusal(pod(containers=[{"name": "app", "ports": ports}]))
+    written = refusal(raw)
 
-    assert message == "the pod has 59998 TCP ports, more than there are free ports for TLS"
+    assert default.startswith("the pod has 59998 TCP ports, and at most 256 get TLS; choose some with annotation ")
+    assert written.endswith("app ports that are TCP containerPorts of the pod (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...)")
 
 
 @pytest.mark.parametrize("value", ["60s", "1m", "24h", "7d", "604800s"])

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from audit.errors import LogWriteError
+from audit.record import encode
 from injector import contract
 from tests.fakes import FakeEvidenceLog
 from tests.webhook.bundles import bundle_pem
@@ -285,3 +286,28 @@ def test_each_decision_is_one_line_for_the_operator(client: FlaskClient, caplog:
     (message,) = caplog.messages
     assert "\n" not in message
     assert {"decision": "inject", "namespace": "shop", "name": "two\nlines"}.items() <= json.loads(message).items()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(pod({"annotations": {f"podtls.io/{n}": "" for n in range(50_000)}}), id="unknown annotations"),
+        pytest.param(pod(initContainers=[{"name": f"i{n}"} for n in range(50_000)]), id="init containers"),
+        pytest.param(pod(volumes=[{"name": f"podtls-{n}"} for n in range(50_000)]), id="volumes of our names"),
+        pytest.param(pod(initContainers=[{"name": "podtls-init"}] * 50_000), id="containers of our names"),
+        pytest.param(
+            pod(containers=[{"name": "a", "ports": [{"containerPort": n} for n in range(1, 50_000)]}]), id="ports"
+        ),
+        pytest.param(
+            pod(containers=[{"name": "a", "ports": [{"name": f"podtls-{'1' * 10**6}", "containerPort": 1}]}]),
+            id="port name",
+        ),
+    ],
+)
+def test_no_pod_makes_a_record_larger_than_a_few_patches(
+    client: FlaskClient, log: FakeEvidenceLog, raw: dict[str, Any]
+) -> None:
+    post(client, body(raw))
+
+    (record,) = log.records
+    assert len(encode(record)) < 64 * 1024

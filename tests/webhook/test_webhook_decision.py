@@ -147,6 +147,11 @@ def test_what_is_not_supported_yet_is_denied_saying_so(raw: dict[str, Any], defa
             "hostAliases: '::ffff:127.000.01.9' is in 127.0.1.0/24, which is reserved for podtls",
             id="host-alias-spelt-otherwise",
         ),
+        pytest.param(
+            pod(initContainers=[{"name": "podtls-init"}] * 600, volumes=[{"name": "podtls-x"}] * 10),
+            "610 init containers, volumes and hostAliases carry names reserved for podtls",
+            id="more-than-any-injection-leaves",
+        ),
     ],
 )
 def test_use_of_a_reserved_name_is_denied(raw: dict[str, Any], reason: str) -> None:

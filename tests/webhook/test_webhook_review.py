@@ -207,7 +207,7 @@ def test_warnings_stay_within_what_the_api_server_shows() -> None:
 
     response = json.loads(respond(parse(body(pod())), Skip("because", ()), operations, RECORD))["response"]
 
-    assert [len(warning) for warning in response["warnings"]] == [256] * 12
+    assert [len(warning) for warning in response["warnings"]] == [256] * 11 + [len("podtls: and 29 more warnings")]
 
 
 def test_patch_and_its_type_come_together() -> None:

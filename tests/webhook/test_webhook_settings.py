@@ -27,7 +27,7 @@ def test_image_alone_is_enough() -> None:
 def test_everything_can_be_set() -> None:
     environment = {
         **IMAGE,
-        "PODTLS_CA_URL": "https://ca.example.com:8443/est",
+        "PODTLS_CA_URL": "https://ca.example.com:8443",
         "PODTLS_TRUST_BUNDLE_FILE": "/bundle",
         "PODTLS_TRUST_DOMAIN": "example.org",
         "PODTLS_ZONE": "k8s.local",
@@ -42,7 +42,7 @@ def test_everything_can_be_set() -> None:
     pods = PodSettings(
         image=IMAGE["PODTLS_INIT_IMAGE"],
         trust_bundle="",
-        ca_url="https://ca.example.com:8443/est",
+        ca_url="https://ca.example.com:8443",
         trust_domain="example.org",
         zone="k8s.local",
         run_as_user=None,
@@ -59,6 +59,7 @@ def test_everything_can_be_set() -> None:
         pytest.param("PODTLS_CA_URL", "http://ca", id="plain-http"),
         pytest.param("PODTLS_CA_URL", "https://ca/$(X)", id="url-that-kubelet-would-expand"),
         pytest.param("PODTLS_CA_URL", "https://ca\n", id="url-with-newline"),
+        pytest.param("PODTLS_CA_URL", "https://ca/est", id="url-with-a-path-that-the-injector-refuses"),
         pytest.param("PODTLS_TRUST_DOMAIN", "a/b", id="trust-domain"),
         pytest.param("PODTLS_ZONE", "cluster.local;", id="zone"),
         pytest.param("PODTLS_RUN_AS_USER", "0", id="root"),

@@ -33,6 +33,8 @@ def refusal(raw: dict[str, Any]) -> str:
         pytest.param("a.svc.cluster.local:80", "but not 'a.svc.cluster.local:80'", id="no-namespace"),
         pytest.param("*.shop:80", "but not '*.shop:80'", id="wildcard"),
         pytest.param("localhost:80", "but not 'localhost:80'", id="localhost"),
+        pytest.param("localhost.shop:80", "but not 'localhost.shop:80'", id="a-Service-named-localhost"),
+        pytest.param("web.localhost.shop.svc:80", "but not 'web.localhost", id="a-pod-of-a-Service-named-localhost"),
         pytest.param("10.0.0.1:80", "but not '10.0.0.1:80'", id="address"),
         pytest.param("[::1]:80", "but not '[::1]:80'", id="address-v6"),
         pytest.param(f"{'a' * 64}.shop:80", "but not 'aaa", id="long-label"),
