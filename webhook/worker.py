@@ -10,7 +10,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 
-class WholeAnswerWorker(ThreadWorker):  # type: ignore[misc] - gunicorn has no types
+class WholeAnswerWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """A gthread worker for answers that fit into memory, as all of ours do."""
 
     def handle_request(self, req: Any, conn: Any) -> Any:

@@ -28,9 +28,11 @@ class Door:
     front: Front
     webhook: Webhook
 
-    def review(self, raw: bytes | None = None, *, source: str = "127.0.0.1", **headers: str) -> Reply:
+    def review(
+        self, raw: bytes | None = None, *, source: str = "127.0.0.1", headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """One review on a connection of its own."""
-        sent = {**JSON, **headers}
+        sent = {**JSON, **(headers or {})}
         return self.front.ask("POST", MUTATE, body=raw or body(pod()), headers=sent, source=source)
 
     def records(self) -> list[dict[str, Any]]:
@@ -46,14 +48,14 @@ def webhook_door(
     *,
     webhook_environ: Mapping[str, str] | None = None,
     bundle: bytes | None = None,
-    **environ: str,
+    front_environ: Mapping[str, str] | None = None,
 ) -> Iterator[Door]:
-    """The webhook and its front; `environ` is the front's, `bundle` is what the injected pods trust."""
+    """The webhook and its front; `bundle` is what the injected pods trust."""
     directory = workshop / "app"
     directory.mkdir()
     with running_webhook(directory, bundle_pem=bundle, **(webhook_environ or {})) as webhook:
         own(workshop)
-        with before(webhook.socket, nginx, authority, workshop, **environ) as front:
+        with before(webhook.socket, nginx, authority, workshop, **(front_environ or {})) as front:
             yield Door(front, webhook)
 
 

@@ -36,7 +36,7 @@ def test_review_is_answered_and_recorded_with_the_peers_own_address(
     lies = {HEADER_SOURCE: "10.0.0.1", HEADER_CALLER: "verified", "X-Forwarded-For": "10.0.0.1"}
 
     with webhook_door(nginx, authority, workshop) as door:
-        reply = door.review(source="127.0.0.9", **lies)
+        reply = door.review(source="127.0.0.9", headers=lies)
         (record,) = door.records()
 
     response = reply.json["response"]
@@ -106,7 +106,7 @@ def test_what_the_webhook_refuses_arrives_as_its_own_status(
     nginx: Nginx, authority: Authority, workshop: Path, content_type: str, sent: bytes, code: int, message: str
 ) -> None:
     with webhook_door(nginx, authority, workshop) as door:
-        reply = door.review(sent, **{"Content-Type": content_type})
+        reply = door.review(sent, headers={"Content-Type": content_type})
         records = door.records()
 
     assert_is_status(reply, code, message)
@@ -148,7 +148,7 @@ def test_flood_from_one_address_stops_no_other_and_only_the_answered_are_recorde
 ) -> None:
     limits = {"PODTLS_FRONT_RATE": "1", "PODTLS_FRONT_BURST": "5"}
 
-    with webhook_door(nginx, authority, workshop, **limits) as door:
+    with webhook_door(nginx, authority, workshop, front_environ=limits) as door:
         flood = [door.review(source="127.0.0.2") for _ in range(40)]
         others = [door.review(source="127.0.0.3") for _ in range(3)]
         records = door.records()
