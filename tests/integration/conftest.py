@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,19 @@ def authority() -> Authority:
 @pytest.fixture
 def workshop() -> Iterator[Path]:
     """A folder that the unprivileged user can reach and owns; its path is short enough for a unix socket."""
+    with _folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def lasting_workshop() -> Iterator[Path]:
+    """The same, for what all tests of a module share."""
+    with _folder() as path:
+        yield path
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="podtls-test-"))
     path.chmod(0o755)
     own(path)
@@ -35,3 +49,12 @@ def nginx(request: pytest.FixtureRequest) -> Nginx:
     if found is None:
         pytest.skip(f"no {request.param} nginx with a stream module on this machine")
     return found
+
+
+@pytest.fixture(scope="session")
+def any_nginx() -> Nginx:
+    """One build, for tests that do not depend on which one it is."""
+    found = list(builds().values())
+    if not found:
+        pytest.skip("no nginx with a stream module on this machine")
+    return found[0]

@@ -21,7 +21,7 @@ from typing import Any
 import jsonpatch
 
 from injector import contract
-from tests.ca.api_server import serve
+from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import service_object, user_of
 from tests.fakes import FakeCluster
 from tests.injector.authority import Authority
@@ -33,6 +33,20 @@ ZONE = "localhost"
 ADDRESS = "127.0.0.1"
 
 
+@dataclass(frozen=True, slots=True)
+class CA:
+    """A running CA: the port of its front, its gunicorn, and the API server that it asks."""
+
+    port: int
+    process: "subprocess.Popen[bytes]"
+    api: ApiServer
+
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
 @dataclass
 class Installation:
     """All parts, and where each leaves its words."""
@@ -41,7 +55,7 @@ class Installation:
     workshop: Path
     door: Door
     cluster: FakeCluster
-    ca_port: int
+    ca: "CA"
     said: list[str] = field(default_factory=list)
 
     @property
@@ -124,16 +138,16 @@ def _field(entry: dict[str, Any]) -> str:
 def installation(nginx: Nginx, front_authority: Authority, workshop: Path) -> Iterator[Installation]:
     """Everything runs until the block ends."""
     cluster = FakeCluster(service_objects=[service_object("payments", {"app": "payments"})])
-    with _ca(nginx, workshop, cluster) as port:
-        told = {"PODTLS_CA_URL": f"https://localhost:{port}", "PODTLS_ZONE": ZONE}
+    with _ca(nginx, workshop, cluster) as ca:
+        told = {"PODTLS_CA_URL": f"https://localhost:{ca.port}", "PODTLS_ZONE": ZONE}
         bundle = (workshop / "ca" / "authority" / "issuing" / "ca.crt").read_bytes()
         with webhook_door(nginx, front_authority, workshop, webhook_environ=told, bundle=bundle) as door:
-            yield Installation(nginx, workshop, door, cluster, port)
+            yield Installation(nginx, workshop, door, cluster, ca)
 
 
 @contextmanager
-def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[int]:
-    """The CA with an authority and a serving certificate of its own making; answers the port of its front."""
+def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
+    """The CA with an authority and a serving certificate of its own making, behind its front."""
     directory, port = workshop / "ca", free_port()
     directory.mkdir()
     (directory / "run").mkdir()
@@ -153,20 +167,20 @@ def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[int]:
         }
         for arguments in (["create", str(directory / "authority")], ["bootstrap"]):
             subprocess.run([sys.executable, "-m", "ca", *arguments], cwd=ROOT, env=environ, check=True, timeout=60)
-        with _gunicorn(directory, environ):
+        with _gunicorn(directory, environ) as process:
             own(workshop)
             with serving(nginx, directory / "run", directory / "front"):
-                yield port
+                yield CA(port, process, api)
 
 
 @contextmanager
-def _gunicorn(directory: Path, environ: dict[str, str]) -> Iterator[None]:
+def _gunicorn(directory: Path, environ: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
     arguments = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.app:from_env()"]
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(arguments, cwd=ROOT, env=environ, stdout=output, stderr=output)
     try:
         eventually(lambda: process.poll() is not None or _is_ready(directory / "s"), directory / "output", seconds=60)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(60)

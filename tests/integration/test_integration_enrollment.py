@@ -55,7 +55,14 @@ def payments() -> dict[str, Any]:
 
 
 @pytest.fixture
-def parts(nginx: Nginx, authority: Authority, workshop: Path) -> Iterator[Installation]:
+def parts(any_nginx: Nginx, authority: Authority, workshop: Path) -> Iterator[Installation]:
+    need_python()
+    with installation(any_nginx, authority, workshop) as found:
+        yield found
+
+
+@pytest.fixture
+def parts_of_each_build(nginx: Nginx, authority: Authority, workshop: Path) -> Iterator[Installation]:
     need_python()
     with installation(nginx, authority, workshop) as found:
         yield found
@@ -72,8 +79,9 @@ def audit_show(record: str, parts: Installation) -> "subprocess.CompletedProcess
 
 
 def test_patched_pod_enrolls_itself_and_evidence_leads_from_its_certificate_to_its_patch(
-    parts: Installation, workshop: Path
+    parts_of_each_build: Installation, workshop: Path
 ) -> None:
+    parts = parts_of_each_build
     raw = payments()
 
     stored = parts.admit(body(raw), raw)

@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -20,6 +21,13 @@ from tests.webhook.world import body, pod
 pytestmark = pytest.mark.integration
 
 _MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def lasting(any_nginx: Nginx, authority: Authority, lasting_workshop: Path) -> Iterator[Door]:
+    """A door for tests that leave nothing behind."""
+    with webhook_door(any_nginx, authority, lasting_workshop) as door:
+        yield door
 
 
 def until_closed(connection: ssl.SSLSocket) -> bytes:
@@ -103,24 +111,20 @@ def test_review_of_9_mib_is_answered_and_one_of_11_mib_is_too_large(
     ],
 )
 def test_what_the_webhook_refuses_arrives_as_its_own_status(
-    nginx: Nginx, authority: Authority, workshop: Path, content_type: str, sent: bytes, code: int, message: str
+    lasting: Door, content_type: str, sent: bytes, code: int, message: str
 ) -> None:
-    with webhook_door(nginx, authority, workshop) as door:
-        reply = door.review(sent, headers={"Content-Type": content_type})
-        records = door.records()
+    reply = lasting.review(sent, headers={"Content-Type": content_type})
 
     assert_is_status(reply, code, message)
-    assert records == []
+    assert lasting.records() == []
 
 
 @pytest.mark.parametrize("path", ["/", "/mutate/mtls/port/", "/mutate/MTLS/port", "/mutate/mtls/%70ort%0a", "/mutate"])
-def test_path_that_is_none_is_a_status(nginx: Nginx, authority: Authority, workshop: Path, path: str) -> None:
-    with webhook_door(nginx, authority, workshop) as door:
-        reply = door.front.ask("POST", path, body=body(pod()), headers={"Content-Type": "application/json"})
-        records = door.records()
+def test_path_that_is_none_is_a_status(lasting: Door, path: str) -> None:
+    reply = lasting.front.ask("POST", path, body=body(pod()), headers={"Content-Type": "application/json"})
 
     assert_is_status(reply, 404, "podtls: ")
-    assert records == []
+    assert lasting.records() == []
 
 
 def test_four_slow_bodies_delay_nobody_and_reach_no_log(nginx: Nginx, authority: Authority, workshop: Path) -> None:
