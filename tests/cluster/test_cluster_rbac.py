@@ -112,6 +112,8 @@ def test_refusal_is_told_as_an_event_and_stands_without_that_verb_too(podtls: Po
     with without(podtls.cluster, TELLS, "podtls-ca", CA), pytest.raises(RefusedError) as second:
         enroll(podtls, pod_token(podtls.cluster, untold, "web"))
 
+    # It is posted after the answer.
+    wait_until("the Event is there", lambda: bool(events(podtls.cluster, told)))
     (event,) = events(podtls.cluster, told)
     assert (event["involvedObject"]["name"], event["type"]) == ("web", "Warning")
     assert str(first.value) == f"the CA answered 403: podtls: {event['message']}"
