@@ -12,7 +12,7 @@ from ca.errors import ConfigurationError, IdentityError
 from ca.identity import TrustDomain, WorkloadIdentity
 from injector import contract
 
-_ZONE: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_NAME: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _SERVICE: Final = "podtls-ca.podtls-system.svc"
 
 
@@ -82,8 +82,9 @@ def _trust_domain(environment: Mapping[str, str]) -> TrustDomain:
 
 def _zone(environment: Mapping[str, str]) -> str:
     zone = environment.get("PODTLS_ZONE") or "cluster.local"
-    if not _ZONE.fullmatch(zone):
-        raise ConfigurationError(f"PODTLS_ZONE={zone!r}: expected a DNS name in lower case, without a dot at its end")
+    # In a zone called `svc`, web.shop.svc.svc would be a Service of `shop` and a pod of a Service in a namespace `svc`.
+    if zone == "svc" or not _NAME.fullmatch(zone):
+        raise ConfigurationError(f"PODTLS_ZONE={zone!r}: expected a DNS name in lower case, no dot at its end, not svc")
     return zone
 
 
@@ -107,7 +108,7 @@ def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> Work
 def _serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]:
     names = (environment.get("PODTLS_SERVING_NAMES") or f"{_SERVICE},{_SERVICE}.{zone}").split(",")
     for name in names:
-        if not _ZONE.fullmatch(name):
+        if not _NAME.fullmatch(name):
             raise ConfigurationError(f"PODTLS_SERVING_NAMES: {name!r} is no DNS name")
     return tuple(sorted(set(names)))
 

@@ -12,10 +12,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from injector import contract
+from injector.endpoints import parse_door
 from webhook.errors import SettingsError
 
-_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_URL: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?/?")
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# In a zone called `svc`, web.shop.svc.svc would be a Service of `shop` and a pod of a Service in a namespace `svc`.
+_ZONE: Final = re.compile(rf"(?!svc\Z)(?=.{{1,200}}\Z){_LABEL}(\.{_LABEL})*")
+# As the CA has it (ca/identity.py): it is the leaf's O as well, which ends at 64 characters.
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 # https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/, the spellings that we need of it.
 _CPU: Final = re.compile(r"[1-9][0-9]{0,5}m?")
@@ -43,10 +47,11 @@ class PodSettings:
     memory: str = "96Mi"
 
     def __post_init__(self) -> None:
+        domain = _TRUST_DOMAIN.fullmatch(self.trust_domain)
         _check("PODTLS_INIT_IMAGE", self.image, ok=_IMAGE.fullmatch(self.image), expected="an image reference")
-        _check("PODTLS_TRUST_DOMAIN", self.trust_domain, ok=_HOST.fullmatch(self.trust_domain), expected="a DNS name")
-        _check("PODTLS_ZONE", self.zone, ok=_HOST.fullmatch(self.zone), expected="a DNS name")
-        _check("PODTLS_CA_URL", self.ca_url, ok=_URL.fullmatch(self.ca_url), expected="https://host[:port]")
+        _check("PODTLS_TRUST_DOMAIN", self.trust_domain, ok=domain, expected="a DNS name of 64 characters at most")
+        _check("PODTLS_ZONE", self.zone, ok=_ZONE.fullmatch(self.zone), expected="a DNS name, and not svc")
+        _check("PODTLS_CA_URL", self.ca_url, ok=_is_door(self.ca_url), expected="https://host[:port]")
         _check("PODTLS_CPU", self.cpu, ok=_CPU.fullmatch(self.cpu), expected="a quantity such as 100m or 1")
         _check("PODTLS_MEMORY", self.memory, ok=_MEMORY.fullmatch(self.memory), expected="a quantity such as 96Mi")
         in_range = self.run_as_user is None or 0 < self.run_as_user <= _MAX_UID
@@ -108,6 +113,15 @@ class ServerSettings:
             workers=_count(environment, "PODTLS_WORKERS", default=2),
             threads=_count(environment, "PODTLS_THREADS", default=8),
         )
+
+
+def _is_door(url: str) -> bool:
+    """Asks the injector itself, which has to dial it."""
+    try:
+        parse_door(url)
+    except ValueError:
+        return False
+    return True
 
 
 def _user(text: str) -> int | None:

@@ -56,6 +56,7 @@ def test_every_variable_is_read() -> None:
         pytest.param("PODTLS_TRUST_DOMAIN", "Cluster/local", id="trust domain"),
         pytest.param("PODTLS_ZONE", "cluster.local.", id="zone with a dot at its end"),
         pytest.param("PODTLS_ZONE", "*.local", id="zone with a star"),
+        pytest.param("PODTLS_ZONE", "svc", id="zone in which two names could be one"),
         pytest.param("PODTLS_SOURCE_ADDRESS", "maybe", id="source address"),
         pytest.param("PODTLS_NAMESPACE", "A", id="namespace"),
         pytest.param("PODTLS_SERVICE_ACCOUNT", "a/b", id="service account"),

@@ -57,14 +57,18 @@ def build_our_images() -> tuple[Image, Image]:
 
 def install(node: Node, overlay: str = "default") -> None:
     """`kubectl apply -k` of an overlay, with volumes for the evidence; returns when the whole of podtls is ready."""
-    for image in build_our_images():
-        node.load(image)
-    if overlay != "ephemeral":
-        # Small ones can be filled.
-        provide_evidence(node, limit="32m" if overlay == "tests" else None)
+    # Small volumes can be filled.
+    prepare(node, limit="32m" if overlay == "tests" else None)
     folder = Path(__file__).parent / "manifests" if overlay == "tests" else MANIFESTS / "overlays" / overlay
     node.cluster.kubectl("apply", "--server-side", "-k", str(folder))
     wait_ready(node.cluster)
+
+
+def prepare(node: Node, *, limit: str | None = None) -> None:
+    """What an administrator has before the install: images that the node can pull, and storage for the evidence."""
+    for image in build_our_images():
+        node.load(image)
+    provide_evidence(node, limit=limit)
 
 
 def provide_evidence(node: Node, *, limit: str | None = None) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.cluster.processes import wait_until
 from tests.cluster.stream import admissions
 from tests.cluster.workloads import (
     container,
+    drop,
     enrolled_namespace,
     is_enrolled,
     is_ready,
@@ -69,9 +71,11 @@ def cluster(enrolled_node: Node) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def drill(cluster: Cluster) -> str:
+def drill(cluster: Cluster) -> Iterator[str]:
     """The namespace whose thirty pods are created while things break."""
-    return enrolled_namespace(cluster, "drill")
+    namespace = enrolled_namespace(cluster, "drill")
+    yield namespace
+    drop(cluster, namespace)
 
 
 def deploy(cluster: Cluster, namespace: str, *apps: str) -> None:

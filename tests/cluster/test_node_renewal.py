@@ -18,6 +18,7 @@ from tests.cluster.workloads import (
     ask,
     certificate,
     container,
+    drop,
     enrolled_namespace,
     is_ready,
     pod_spec,
@@ -60,7 +61,7 @@ def cluster(enrolled_node: Node) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def pair(cluster: Cluster) -> str:
+def pair(cluster: Cluster) -> Iterator[str]:
     """A server whose certificate lives for a minute, and a client that dials it by plain HTTP."""
     namespace = enrolled_namespace(cluster, "renewal")
     short, upstream = {"podtls.io/lifetime": "60s"}, {"podtls.io/upstreams": f"web.{namespace}:80=443"}
@@ -71,7 +72,8 @@ def pair(cluster: Cluster) -> str:
     )
     rolled_out(cluster, namespace, "deployment/web")
     rolled_out(cluster, namespace, "deployment/client")
-    return namespace
+    yield namespace
+    drop(cluster, namespace)
 
 
 def test_renewal_cuts_no_open_connection_and_new_handshakes_see_the_new_certificate(

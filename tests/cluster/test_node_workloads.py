@@ -1,5 +1,6 @@
 """Every kind of workload of a labelled namespace on a real node: enrolled, at work, recovered, and ended cleanly."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.cluster.workloads import (
     ask,
     certificate,
     container,
+    drop,
     enrolled_namespace,
     is_enrolled,
     is_ready,
@@ -40,7 +42,7 @@ def cluster(enrolled_node: Node) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def team(cluster: Cluster) -> str:
+def team(cluster: Cluster) -> Iterator[str]:
     """One namespace with a workload of every kind; nobody waits for them here."""
     namespace = enrolled_namespace(cluster, "team")
     every_minute = {"schedule": "* * * * *", "jobTemplate": {"spec": job(namespace, "", template_of("tick"))["spec"]}}
@@ -56,7 +58,8 @@ def team(cluster: Cluster) -> str:
         workload("Deployment", namespace, "client", template("client", pod_spec(container("sleep", "3600")), dialling)),
         job(namespace, "once", template_of("once")),
     )
-    return namespace
+    yield namespace
+    drop(cluster, namespace)
 
 
 def template_of(app: str) -> dict[str, Any]:

@@ -92,6 +92,11 @@ def enrolled_namespace(cluster: Cluster, prefix: str) -> str:
     return cluster.create_namespace(prefix, labels)
 
 
+def drop(cluster: Cluster, namespace: str) -> None:
+    """Delete a namespace, so that what its pods ask for is free for others; nobody waits."""
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
 def rolled_out(cluster: Cluster, namespace: str, workload_name: str, *, seconds: int = 90) -> None:
     """Return when a workload has as many ready pods as it should."""
     cluster.kubectl("rollout", "status", workload_name, "-n", namespace, f"--timeout={seconds}s")
