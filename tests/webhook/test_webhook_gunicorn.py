@@ -49,6 +49,20 @@ def test_concurrent_requests_each_get_their_answer_and_record(webhook: Webhook) 
     assert {entry["id"] for entry in webhook.records()} == set(answered)
 
 
+def test_answer_leaves_in_one_write_lest_a_killed_worker_cuts_it(webhook: Webhook) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    with webhook.connection() as connection:
+        connection.connect()
+        firsts = []
+        for _ in range(200):
+            connection.sock.sendall(asked)
+            firsts.append(connection.sock.recv(65536))
+
+    # What is written at once is read at once; of two writes the first one would be read alone sooner or later.
+    assert [answer for answer in firsts if not answer.endswith(b"\r\n\r\nok\n")] == []
+
+
 def test_metrics_are_those_of_all_workers(webhook: Webhook) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: admissions(webhook, 10), range(4)))
