@@ -114,7 +114,8 @@ def test_what_may_pass_is_tried_again(init: Init, est: EstServer, first: Behavio
         pytest.param(answer(503, b"database down"), 69, "answered 503: database down (tried", id="503 for ever"),
         pytest.param(answer(503, Retry_After="600"), 69, "answered 503 (tried once in 1 s)", id="Retry-After too late"),
         pytest.param(drip, 69, "did not answer in time", id="drips"),
-        pytest.param(cut, 69, "EOF occurred", id="cut for ever"),
+        # Builds of Python differ in how they tell a connection that ends without close_notify.
+        pytest.param(cut, 69, "EOF occurred | no HTTP answer (IncompleteRead", id="cut for ever"),
         pytest.param(cut_politely, 69, "no HTTP answer (IncompleteRead", id="cut politely for ever"),
         pytest.param(no_http, 69, "no HTTP answer (BadStatusLine", id="no HTTP"),
         pytest.param(answer(200, b"-" * 70000, TYPE_PEM_CHAIN), 69, "longer than 65536 bytes", id="endless"),
@@ -131,7 +132,7 @@ def test_a_failure_is_one_line_and_an_exit_code_and_the_old_generation_stands(
     code, said = init(**{ENV_BUDGET: "1"})
 
     assert code == expected, said
-    assert reason in said
+    assert any(told in said for told in reason.split(" | ")), said
     assert said.startswith("podtls init: ")
     assert said.count("\n") == 1
     assert Path(environ["PODTLS_TERMINATION_MESSAGE"]).read_text() == said
