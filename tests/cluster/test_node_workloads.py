@@ -111,7 +111,7 @@ def test_rolling_update_replaces_every_pod_and_each_has_a_certificate_of_its_own
 
 def test_scaled_up_to_ten_and_down_to_two_each_pod_is_enrolled(cluster: Cluster, team: str) -> None:
     cluster.kubectl("scale", "deployment/web", "-n", team, "--replicas=10")
-    rolled_out(cluster, team, "deployment/web", seconds=120)
+    rolled_out(cluster, team, "deployment/web", seconds=400)
 
     ten = pods(cluster, team, "web")
     cluster.kubectl("scale", "deployment/web", "-n", team, "--replicas=2")
