@@ -50,6 +50,7 @@ CERTIFICATE_FILE: Final = "tls.crt"  # PEM: leaf, issuing CA
 BUNDLE_FILE: Final = "ca.crt"  # PEM: trust bundle
 NGINX_FILE: Final = "nginx.conf"
 PID_FILE: Final = "nginx.pid"  # in RUN_DIRECTORY
+DRAINING_FILE: Final = "draining"  # in RUN_DIRECTORY: while it is there, a front ends a connection with each answer
 
 # --- Environment of our containers ---------------------------------------------------------------------------------
 ENV_CA_URL: Final = "PODTLS_CA_URL"

@@ -13,6 +13,7 @@ class FrontError:
     reason: str  # metav1.StatusReason
     message: str  # no quote, dollar or backslash: it becomes part of nginx.conf
     retry: bool = False  # kube-apiserver tries 502, 503 and 504 again only with Retry-After
+    elsewhere: bool = False  # ends the connection, so that the next try is free to reach another replica
     also: tuple[int, ...] = ()  # Nginx's inner codes that end as this one
 
     @property
@@ -37,10 +38,16 @@ FRONT_ERRORS: Final = (
     FrontError(500, "InternalError", "podtls: the front could not serve this request; its log says why"),
     FrontError(501, "InternalError", "podtls: this transfer encoding is not implemented"),
     FrontError(
-        502, "ServiceUnavailable", "podtls: the application behind the front does not answer; ask again", retry=True
+        502,
+        "ServiceUnavailable",
+        "podtls: the application behind the front does not answer; ask again",
+        retry=True,
+        elsewhere=True,
     ),
-    FrontError(503, "ServiceUnavailable", "podtls: the application is not ready; ask again", retry=True),
-    FrontError(504, "Timeout", "podtls: the application did not answer in time; ask again", retry=True),
+    FrontError(
+        503, "ServiceUnavailable", "podtls: the application is not ready; ask again", retry=True, elsewhere=True
+    ),
+    FrontError(504, "Timeout", "podtls: the application did not answer in time; ask again", retry=True, elsewhere=True),
 )
 
 

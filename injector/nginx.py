@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from injector import front_errors
-from injector.contract import BODY_LIMIT, CA_BODY_LIMIT, HEADER_CALLER, HEADER_SOURCE, PID_FILE, VERSION
+from injector.contract import (
+    BODY_LIMIT,
+    CA_BODY_LIMIT,
+    CURRENT,
+    DRAINING_FILE,
+    HEADER_CALLER,
+    HEADER_SOURCE,
+    PID_FILE,
+    VERSION,
+)
 from injector.endpoints import Inbound, Upstream
 from injector.settings import FrontSettings
 
@@ -54,6 +63,8 @@ def render_front(front: FrontSettings, *, run: Path, listen: tuple[str, ...]) ->
     block = _fill(
         "front.conf",
         run=run,
+        draining=DRAINING_FILE,
+        certificate=_certificate(front.kind, run),
         listen=_listen(listen, front.port),
         error_type="application/json" if front.kind == "webhook" else "text/plain",
         body_limit=body_limit,
@@ -68,6 +79,17 @@ def render_front(front: FrontSettings, *, run: Path, listen: tuple[str, ...]) ->
         errors=_errors(front.kind, body_limit),
     )
     return _main(block, run=run, load_module="", log_level="notice")
+
+
+def _certificate(kind: str, run: Path) -> str:
+    """Whence the front takes its certificate.
+
+    kube-apiserver keeps its connections and does not try again when a reload closes one under a request, so the
+    webhook's front reads a new certificate without a reload. The CA's clients come once, and try again.
+    """
+    if kind == "webhook":
+        return _fill("front-certificate-by-handshake.conf", run=run, current=CURRENT)
+    return _fill("front-certificate-at-start.conf")
 
 
 def _main(block: str, *, run: Path, load_module: str, log_level: str) -> str:
@@ -114,6 +136,7 @@ def _errors(kind: str, body_limit: int) -> str:
             codes=" ".join(str(code) for code in error.nginx_codes) + f" ={error.code}",
             code=error.code,
             retry_after="            add_header Retry-After 1 always;\n" if error.retry else "",
+            elsewhere="            keepalive_timeout 0;\n" if error.elsewhere else "",
             body=front_errors.status_body(error, body_limit) if kind == "webhook" else "$podtls_no_body",
         )
         for error in front_errors.FRONT_ERRORS

@@ -1,8 +1,9 @@
 #!/bin/sh
-# podtls-sidecar run | ready: PID 1 of the podtls-nginx container.
+# podtls-sidecar run | ready | drain: PID 1 of the podtls-nginx container, and what kubelet calls in it.
 #
 # run (default): start Nginx on the current generation, renew when due, reload on a new generation, stop gracefully.
 # ready:         exit 0 when Nginx listens (the startupProbe).
+# drain:         have a front end its connections with its next answers (the preStop hook).
 #
 # Python runs only to look and to renew; between the looks there is this shell and Nginx.
 # `podtls-injector renew LOOKS FAILURES` prints the seconds until its next look; 0: renewed, 10: nothing to do, else: failed.
@@ -28,6 +29,10 @@ ready() {
     [ -s "$pid_file" ] && read -r pid <"$pid_file" && kill -0 "$pid" 2>/dev/null
 }
 
+drain() {
+    : >"$run/draining"
+}
+
 main() {
     if [ "$(id -u)" -eq 0 ]; then
         say "refuses to run as root: set securityContext.runAsUser"
@@ -37,7 +42,7 @@ main() {
         say "no generation in $run: podtls-init has not run"
         exit 69
     fi
-    rm -f "$pid_file"
+    rm -f "$pid_file" "$run/draining"
     loaded=$(readlink "$run/current")
     # Before anything runs: PID 1 ignores what it has no trap for.
     nginx='' renewals='' stopping='' interrupted=''
@@ -116,6 +121,11 @@ reload_if_new() {
     if [ "$current" = "$loaded" ]; then
         return
     fi
+    if reads_certificates_itself && cmp -s "$run/$loaded/nginx.conf" "$run/$current/nginx.conf"; then
+        loaded=$current
+        say "serves $current"
+        return
+    fi
     if (exec_nginx -t -q); then
         kill -HUP "$nginx"
         loaded=$current
@@ -125,11 +135,17 @@ reload_if_new() {
     fi
 }
 
+# A reload closes idle connections, and a request of kube-apiserver may be on its way on one of them.
+reads_certificates_itself() {
+    [ "${PODTLS_FRONT:-}" = webhook ]
+}
+
 case ${1:-run} in
     run) main ;;
     ready) ready ;;
+    drain) drain ;;
     *)
-        say "usage: podtls-sidecar [run | ready]"
+        say "usage: podtls-sidecar [run | ready | drain]"
         exit 64
         ;;
 esac

@@ -5,6 +5,7 @@ closed to others.
 """
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from injector import contract
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import EstServer, serve
 from tests.injector.processes import Nginx, builds
-from tests.injector.unprivileged import own
+from tests.injector.unprivileged import ROOT, need_python, own
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +85,18 @@ def environ(est: EstServer, authority: Authority, door_authority: Authority, wor
         "PODTLS_RESOLV_CONF": str(resolv_conf),
         "PODTLS_LISTEN": "127.0.0.1",
     }
+
+
+@pytest.fixture
+def prepared(environ: dict[str, str], nginx: Nginx, workshop: Path) -> dict[str, str]:
+    """The environment of the sidecar, with `podtls-injector` and this Nginx on PATH."""
+    need_python()
+    programs = workshop / "bin"
+    programs.mkdir()
+    script = programs / "podtls-injector"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -B -m injector "$@"\n')
+    script.chmod(0o755)
+    return {**environ, "PATH": f"{programs}:{nginx.program.parent}:/usr/bin:/bin"}
 
 
 @pytest.fixture(params=["system", "static"])

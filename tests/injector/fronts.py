@@ -47,6 +47,7 @@ class Front:
     port: int
     context: ssl.SSLContext
     log: Path
+    run: Path
     stop_app: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @contextlib.contextmanager
@@ -78,14 +79,22 @@ def front(nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webho
     """Run a small app and the front before it; the certificate is for NAME."""
     app_socket = workshop / "app.sock"
     with contextlib.ExitStack() as app:
+        app.enter_context(small_app(app_socket))
+        with before(app_socket, nginx, authority, workshop, kind, **environ) as door:
+            door.stop_app = app
+            yield door
+
+
+@contextlib.contextmanager
+def small_app(app_socket: Path) -> Iterator[None]:
+    """An app on a unix socket that the unprivileged user may reach; at the end its connections are cut."""
+    with contextlib.ExitStack() as app:
         server = app.enter_context(_App(str(app_socket)))
         app.callback(app_socket.unlink)
         app.callback(server.cut)
         app.enter_context(running(server))
-        own(workshop)
-        with before(app_socket, nginx, authority, workshop, kind, **environ) as door:
-            door.stop_app = app
-            yield door
+        own(app_socket.parent)
+        yield
 
 
 @contextlib.contextmanager
@@ -99,14 +108,15 @@ def before(
     settings = FrontSettings.from_env(
         {"PODTLS_FRONT_PORT": str(port), "PODTLS_SOCKET": str(app_socket), **environ}, kind
     )
-    _write(run, leaf, authority, render_front(settings, run=run, listen=("127.0.0.1",)))
+    publish(run, leaf, authority, render_front(settings, run=run, listen=("127.0.0.1",)))
     with serving(nginx, run, log):
-        yield Front(port, client_context(authority.bundle, None, workshop), log)
+        yield Front(port, client_context(authority.bundle, None, workshop), log, run)
 
 
-def _write(run: Path, leaf: Leaf, authority: Authority, nginx: str) -> None:
+def publish(run: Path, leaf: Leaf, authority: Authority, nginx: str) -> None:
+    """Write a generation, as init and `renew` do."""
     files = Generation(encode_key(leaf.key), encode_chain(leaf.chain), authority.bundle, nginx.encode())
-    generation.write(run, files)
+    generation.write(run, files, accept=own)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from injector.contract import ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
+from injector.contract import DRAINING_FILE, ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
 from tests.injector.authority import Authority
 from tests.injector.fronts import Reply, front
 from tests.injector.peers import client_context
@@ -213,6 +213,9 @@ def test_what_nginx_refuses_itself_is_a_status(
     assert b'"code": ' + code in body
 
 
+REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
 def test_http_1_0_is_served(nginx: Nginx, authority: Authority, workshop: Path) -> None:
     with front(nginx, authority, workshop) as door, door.connect() as connection:
         connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
@@ -225,8 +228,52 @@ def test_http_1_0_is_served(nginx: Nginx, authority: Authority, workshop: Path) 
 def test_a_connection_is_kept_for_many_requests(nginx: Nginx, authority: Authority, workshop: Path) -> None:
     with front(nginx, authority, workshop) as door, door.connect() as connection:
         for _ in range(5):
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            connection.sendall(REQUEST)
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("kind", ["webhook", "ca"])
+def test_a_draining_front_serves_on_and_ends_each_connection_with_its_answer(
+    nginx: Nginx, authority: Authority, workshop: Path, kind: str
+) -> None:
+    with front(nginx, authority, workshop, kind) as door, door.connect() as kept:
+        kept.sendall(REQUEST)
+        assert b"\r\nConnection: keep-alive\r\n" in kept.recv(4096)
+        (door.run / DRAINING_FILE).touch()
+        kept.sendall(REQUEST)
+        last = b"".join(iter(lambda: _receive(kept.recv), b""))
+        fresh = door.ask(body=b"12345")
+
+    assert last.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in last
+    assert b'"length": 2' in last
+    assert (fresh.status, fresh.headers["Connection"], fresh.json["length"]) == (200, "close", 5)
+
+
+def test_a_draining_front_says_its_errors_as_before(nginx: Nginx, authority: Authority, workshop: Path) -> None:
+    with front(nginx, authority, workshop) as door:
+        (door.run / DRAINING_FILE).touch()
+        door.stop_app.close()
+        reply = door.ask()
+
+    assert (reply.status, reply.headers["Retry-After"]) == (502, "1")
+    assert_is_status(reply, 502, "ServiceUnavailable", "does not answer; ask again")
+
+
+def test_an_app_that_is_gone_ends_the_connection_so_that_the_next_try_may_reach_another_replica(
+    nginx: Nginx, authority: Authority, workshop: Path
+) -> None:
+    with front(nginx, authority, workshop) as door:
+        door.stop_app.close()
+
+        assert door.ask().headers["Connection"] == "close"
+
+
+def test_what_a_client_did_wrong_costs_it_no_connection(nginx: Nginx, authority: Authority, workshop: Path) -> None:
+    with front(nginx, authority, workshop, PODTLS_FRONT_RATE="1", PODTLS_FRONT_BURST="1") as door:
+        replies = [door.ask() for _ in range(5)]
+
+    assert {reply.headers["Connection"] for reply in replies if reply.status == 429} == {"keep-alive"}
 
 
 def _receive(recv: object) -> bytes:

@@ -5,9 +5,8 @@ import os
 import signal
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,63 +15,12 @@ from injector import generation
 from injector.contract import ENV_PORTS
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer, answer
-from tests.injector.peers import GREETING, App, client_context, connect, plain_app, talk
-from tests.injector.processes import (
-    Nginx,
-    eventually,
-    free_port,
-    process,
-)
-from tests.injector.unprivileged import ROOT, command, need_python, own, user
+from tests.injector.peers import GREETING, client_context, connect, plain_app, talk
+from tests.injector.processes import eventually, free_port, process
+from tests.injector.sidecars import SIDECAR, Sidecar, call
+from tests.injector.unprivileged import own
 
 pytestmark = pytest.mark.integration
-
-SIDECAR = ROOT / "injector" / "sidecar.sh"
-
-
-@dataclass
-class Sidecar:
-    """A sidecar that runs, its app, and the way in."""
-
-    shell: subprocess.Popen[bytes]
-    app: App
-    port: int
-    run: Path
-    log: Path
-    environ: dict[str, str]
-    context: ssl.SSLContext
-
-    def ready(self) -> bool:
-        return call(["sh", SIDECAR, "ready"], self.environ) == 0
-
-    def master(self) -> int:
-        return int((self.run / "nginx.pid").read_text())
-
-    def logged(self, text: str) -> None:
-        eventually(lambda: text in self.log.read_text(), self.log)
-
-    def ends(self) -> int:
-        eventually(lambda: self.shell.poll() is not None, self.log)
-        return self.shell.wait(timeout=1)
-
-
-def call(arguments: list[str | Path], environ: dict[str, str]) -> int:
-    """Run to the end, unprivileged."""
-    return subprocess.run(
-        command(arguments), env=environ, check=False, timeout=60, capture_output=True, **user()
-    ).returncode
-
-
-@pytest.fixture
-def prepared(environ: dict[str, str], nginx: Nginx, workshop: Path) -> dict[str, str]:
-    """The environment of the sidecar, with `podtls-injector` and this Nginx on PATH."""
-    need_python()
-    programs = workshop / "bin"
-    programs.mkdir()
-    script = programs / "podtls-injector"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -B -m injector "$@"\n')
-    script.chmod(0o755)
-    return {**environ, "PATH": f"{programs}:{nginx.program.parent}:/usr/bin:/bin"}
 
 
 @pytest.fixture
@@ -84,9 +32,8 @@ def sidecar(prepared: dict[str, str], authority: Authority, workshop: Path, tmp_
         assert call(["podtls-injector", "init"], environ) == 0, (workshop / "termination").read_text()
         (run / "nginx.pid").write_text("999999999\n")
         with process(["sh", SIDECAR], environ=environ, log=log) as shell:
-            running = Sidecar(
-                shell, app, port, run, log, environ, client_context(authority.bundle, authority.leaf(), tmp_path)
-            )
+            trusted = client_context(authority.bundle, authority.leaf(), tmp_path)
+            running = Sidecar(shell, port, run, log, environ, trusted)
             eventually(running.ready, log)
             yield running
 

@@ -1,5 +1,6 @@
 """The webhook as it is deployed: real gunicorn behind a real front, and a client that asks as kube-apiserver does."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,10 +79,12 @@ class Caller:
     replies: list[Reply]
 
     def admit(self, count: int) -> None:
-        """Sends reviews one after the other; the front never ends the connection."""
+        """Sends reviews one after the other, on a new connection when an answer has ended the one before."""
         connection = HTTPSConnection("127.0.0.1", self.front.port, timeout=30)
-        with self.front.connect() as connection.sock:
+        with contextlib.ExitStack() as opened:
             for _ in range(count):
+                if connection.sock is None:
+                    connection.sock = opened.enter_context(self.front.connect())
                 connection.request("POST", MUTATE, body(pod()), JSON)
                 response = connection.getresponse()
                 self.replies.append(Reply(response.status, dict(response.getheaders()), response.read()))

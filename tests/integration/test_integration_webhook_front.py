@@ -177,6 +177,7 @@ def under_load(door: Door, fault: threading.Event, clients: int = 4, count: int 
 
 
 def assert_told_what_to_do(caller: Caller) -> None:
+    assert {reply.headers["Connection"] for reply in caller.replies if reply.status == 200} == {"keep-alive"}
     for reply in caller.replies:
         if reply.status != 200:
             assert reply.status in RETRYABLE, reply

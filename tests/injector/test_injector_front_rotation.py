@@ -1,0 +1,92 @@
+"""The webhook's front and a new certificate: no reload, no closed connection, never a key of another certificate."""
+
+import ssl
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from injector.nginx import render_front
+from injector.settings import FrontSettings
+from tests.injector.authority import Authority
+from tests.injector.fronts import NAME, Front, front, publish
+from tests.injector.processes import Nginx, eventually
+
+pytestmark = pytest.mark.integration
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+ROTATIONS = 80
+CLIENTS = 3
+
+
+def rotate(door: Front, authority: Authority) -> int:
+    """A new generation, as `podtls-injector renew` writes it; the serial number of its certificate."""
+    leaf = authority.leaf(dns=(NAME,))
+    settings = FrontSettings.from_env({"PODTLS_FRONT_PORT": str(door.port)}, "webhook")
+    publish(door.run, leaf, authority, render_front(settings, run=door.run, listen=("127.0.0.1",)))
+    return leaf.chain[0].serial_number
+
+
+def served(door: Front) -> int:
+    """The serial number that a new handshake sees."""
+    with door.connect() as connection:
+        return serial(connection)
+
+
+def serial(connection: ssl.SSLSocket) -> int:
+    der = connection.getpeercert(binary_form=True)
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def test_a_new_certificate_is_served_at_once_and_kept_connections_go_on(
+    nginx: Nginx, authority: Authority, workshop: Path
+) -> None:
+    with front(nginx, authority, workshop) as door, door.connect() as kept:
+        kept.sendall(REQUEST)
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+
+        new = rotate(door, authority)
+        assert served(door) == new
+
+        kept.sendall(REQUEST)
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert serial(kept) != new
+
+
+def test_no_handshake_meets_a_key_of_another_certificate_while_generations_change(
+    nginx: Nginx, authority: Authority, workshop: Path
+) -> None:
+    stop = threading.Event()
+    seen: list[list[int]] = [[] for _ in range(CLIENTS)]
+
+    def shake_hands(serials: list[int]) -> None:
+        while not stop.is_set():
+            serials.append(served(door))
+
+    with front(nginx, authority, workshop) as door, ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(shake_hands, serials) for serials in seen]
+        try:
+            made = {rotate_when_all_are_past_the_last(door, authority, clients, seen) for _ in range(ROTATIONS)}
+        finally:
+            stop.set()
+        for client in clients:
+            client.result(timeout=20)
+
+    assert "SSL_use_PrivateKey" not in door.log.read_text()
+    assert len(made.intersection(*seen)) > ROTATIONS / 2
+
+
+def rotate_when_all_are_past_the_last(
+    door: Front, authority: Authority, clients: list[Future[None]], seen: list[list[int]]
+) -> int:
+    """As in life, where minutes lie between two generations: no handshake is older than the one before."""
+    before = [len(serials) for serials in seen]
+
+    def are_past() -> bool:
+        return all(len(serials) > count for serials, count in zip(seen, before, strict=True))
+
+    eventually(lambda: are_past() or any(client.done() for client in clients), door.log)
+    return rotate(door, authority)
