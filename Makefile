@@ -37,7 +37,7 @@ cluster-build: $(STAMP) ## build and cache Kubernetes, CoreDNS and the base imag
 
 test-cluster: $(STAMP) ## both cluster tiers: real kube-apiserver, kubelet, containerd; what is missing is said and skipped
 	@$(BIN)/python -m tests.cluster build || true
-	$(BIN)/pytest -m "cluster or node" --timeout 600 $(PYTEST_ARGS)
+	$(BIN)/pytest -m "cluster or node" --numprocesses 2 --dist loadfile --timeout 600 $(PYTEST_ARGS)
 
 cluster-up: $(STAMP) ## a real cluster on this machine with podtls and the example shop, to play with
 	@$(BIN)/python -m tests.cluster up

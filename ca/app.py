@@ -80,7 +80,7 @@ def create_app(
 
     `authority` answers the one that signs now.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = contract.CA_BODY_LIMIT
     metrics = Metrics(settings.metrics_directory)
 

@@ -1,57 +1,26 @@
-"""`podtls audit list` and `podtls audit show`: options in, records out. What a record looks like is audit_show.py's."""
+"""`podtls audit list` and `podtls audit show`, and the group that they and `reconcile` (reconcile_command.py) are in.
+
+Options in, records out. What a record looks like is audit_show.py's.
+"""
 
 import itertools
 import json
-import os
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from audit.log import TornLine
 from audit.record import AdmissionRecord, Record, encode
 from podtls import audit_show, evidence
+from podtls.audit_options import Moment, RecordId, output_option, paths_argument, report_torn, sources_of
 from podtls.console import Columns, note, printable_json
 from podtls.documents import to_yaml
 from podtls.errors import InputError
+from podtls.reconcile_command import reconcile
 
-_DEFAULT_LOG: Final = "/var/log/podtls/evidence.jsonl"
 _DECISIONS: Final = ("inject", "skip", "deny", "issue", "refuse")
 _STYLES: Final = {"deny": "red", "refuse": "red", "skip": "yellow"}
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class _Moment(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if ago := re.fullmatch(r"([0-9]{1,5})([smhd])", value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"got {value!r}, allowed: 2026-11-22, 2026-11-22T10:30:00Z, or an age: 90s, 10m, 2h, 7d", param, ctx
-            )
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class _RecordId(click.ParamType[str]):
-    name = "id"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"[0-9a-f]{1,32}", value.lower()):
-            self.fail(f"got {value!r}, allowed: the first 1 to 32 hex digits of a record's id", param, ctx)
-        return value.lower()
-
-
-_paths = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
-_output = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Format."
-)
 
 
 @click.group()
@@ -74,16 +43,16 @@ Examples:
   podtls audit list --follow
 """,
 )
-@_paths
+@paths_argument
 @click.option("-n", "--namespace", metavar="NAME", help="Only pods of this namespace.")
 @click.option("--kind", type=click.Choice(["admission", "certificate"]), help="Only this kind.")
 @click.option("--decision", type=click.Choice(_DECISIONS), help="Only this decision.")
 @click.option("--pod", metavar="NAME", help="Only what may be about this pod (by name or generateName).")
-@click.option("--since", type=_Moment(), help="Not before this time, or this age.")
-@click.option("--until", type=_Moment(), help="Before this time, or this age.")
-@click.option("--id", type=_RecordId(), help="Only ids that begin so.")
+@click.option("--since", type=Moment(), help="Not before this time, or this age.")
+@click.option("--until", type=Moment(), help="Before this time, or this age.")
+@click.option("--id", type=RecordId(), help="Only ids that begin so.")
 @click.option("--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-@_output
+@output_option
 def list_records(paths: tuple[Path, ...], *, follow: bool, output: str, **members: Any) -> None:
     """List records in order of time. Lines that are no records are reported on stderr.
 
@@ -91,9 +60,9 @@ def list_records(paths: tuple[Path, ...], *, follow: bool, output: str, **member
     """
     wanted = evidence.Filter(**members)
     if follow:
-        found = evidence.follow(_sources(paths), wanted, _report)
+        found = evidence.follow(sources_of(paths), wanted, report_torn)
     else:
-        found = evidence.batches(_sources(paths), wanted, _report)
+        found = evidence.batches(sources_of(paths), wanted, report_torn)
     if output == "table":
         _print_table(found, always=not follow)
     elif output == "yaml":
@@ -113,16 +82,16 @@ Examples:
   podtls audit show 4f1d22 evidence/ -o yaml
 """,
 )
-@click.argument("record_id", metavar="ID", type=_RecordId())
-@_paths
-@_output
+@click.argument("record_id", metavar="ID", type=RecordId())
+@paths_argument
+@output_option
 def show(record_id: str, paths: tuple[Path, ...], *, output: str) -> None:
     """Show one record, by the first digits of its id, with the records that belong to it.
 
     A certificate names the patch that its pod was admitted with, and a patch the certificates that were issued for it.
     """
-    sources = evidence.files(_sources(paths))
-    record = _the_one(list(evidence.with_id(sources, record_id, _report)), record_id, sources)
+    sources = evidence.files(sources_of(paths))
+    record = _the_one(list(evidence.with_id(sources, record_id, report_torn)), record_id, sources)
     related = evidence.related(sources, record)
     if output == "table":
         audit_show.print_record(record, related)
@@ -130,14 +99,6 @@ def show(record_id: str, paths: tuple[Path, ...], *, output: str) -> None:
     values = {"record": evidence.to_json(record), "related": [evidence.to_json(other) for other in related]}
     as_json = printable_json(json.dumps(values, indent=2, ensure_ascii=False)) + "\n"
     click.echo(to_yaml(values) if output == "yaml" else as_json, nl=False)
-
-
-def _sources(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    return paths or (Path(os.environ.get("PODTLS_LOG") or _DEFAULT_LOG),)
-
-
-def _report(line: TornLine) -> None:
-    note(f"{line.path}: line {line.number} (byte {line.offset}, {len(line.raw)} bytes) is no record: {line.reason}")
 
 
 def _the_one(found: list[Record], record_id: str, sources: list[Path]) -> Record:
@@ -188,3 +149,6 @@ def _print_array(found: Iterator[list[Record]]) -> None:
 
 def _line(record: Record) -> str:
     return printable_json(encode(record).decode())
+
+
+audit.add_command(reconcile)

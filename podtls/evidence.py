@@ -20,6 +20,8 @@ from podtls.errors import InputError
 _PACKED: Final = {".gz", ".xz", ".zst", ".bz2"}
 _BATCH: Final = 500
 _PAUSE_SECONDS: Final = 0.2
+# The API server cuts a longer generateName, so that five letters of its own fit into a label (RFC 1123).
+_GENERATED_FROM: Final = 58
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 Report = Callable[[TornLine], None]
@@ -57,7 +59,14 @@ def is_about(record: Record, pod: str) -> bool:
     """
     if isinstance(record, CertificateRecord):
         return record.pod == pod
-    return record.name == pod or bool(not record.name and record.generate_name and pod.startswith(record.generate_name))
+    return may_be_named(record.name, record.generate_name, pod)
+
+
+def may_be_named(name: str, generate_name: str, pod: str) -> bool:
+    """Whether a pod that came to admission with these two may have got this name."""
+    if name or not generate_name:
+        return name == pod
+    return pod.startswith(generate_name[:_GENERATED_FROM])
 
 
 def pod_of(record: Record) -> str:

@@ -40,7 +40,7 @@ def from_env() -> Flask:
 
 def create_app(settings: Settings, log: Log) -> Flask:
     """Returns the webhook: POST /mutate/<mode>/<capture>, /warn/<mode>/<capture>, GET /healthz, /readyz, /metrics."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = contract.BODY_LIMIT
     metrics = Metrics(settings.metrics_directory)
     journal = Journal(log, settings.replica, metrics)

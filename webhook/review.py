@@ -14,8 +14,13 @@ import orjson
 from webhook import pods
 from webhook.decision import Decision
 from webhook.errors import ReviewError, ReviewTooLargeError, shown
+from webhook.injection import kept_record
 from webhook.jsonpatch import Operation
 from webhook.pods import AdmissionRequest, Flat, WirePod
+
+# The audit annotations that name our record: in the API server's audit log as <webhook>/record.
+RECORD: Final = "record"
+LATER_RECORD: Final = "later-record"
 
 _API_VERSION: Final = "admission.k8s.io/v1"
 # A namespace goes into names that Nginx reads (RFC 1123 label).
@@ -83,7 +88,11 @@ def respond(request: AdmissionRequest, decision: Decision, operations: Sequence[
     response: dict[str, Any] = {
         "uid": request.uid,
         "allowed": decision.allowed,
-        "auditAnnotations": {"decision": decision.kind, "reason": decision.reason, "record": record_id},
+        "auditAnnotations": {
+            "decision": decision.kind,
+            "reason": decision.reason,
+            _record_key(request): record_id,
+        },
     }
     if not decision.allowed:
         message = f"podtls: {decision.reason}"
@@ -113,6 +122,11 @@ def all_warnings(decision: Decision, operations: Sequence[Operation]) -> list[st
     if len(found) <= _MAX_WARNINGS:
         return found
     return [*found[: _MAX_WARNINGS - 1], f"podtls: and {len(found) - _MAX_WARNINGS + 1} more warnings"]
+
+
+def _record_key(request: AdmissionRequest) -> str:
+    # The API server keeps the first value of a key: in a reinvocation the id under the same key would be lost.
+    return LATER_RECORD if kept_record(request.pod) else RECORD
 
 
 def _shortened(warnings: Sequence[str]) -> list[str]:

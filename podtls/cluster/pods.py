@@ -1,9 +1,8 @@
 """An enrolled pod as `podtls status` tells of it: with what names, and by which bundle. Pure, over raw JSON."""
 
-import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,13 +13,11 @@ from ca.names import names
 from ca.objects import Service
 from injector import contract
 from podtls.cluster import trust
-from podtls.cluster.raw_pods import annotations, environment, is_finished, labels
+from podtls.cluster.raw_pods import annotations, environment, is_finished, labels, record
 from podtls.cluster.reader import Object
 from podtls.cluster.surroundings import Surroundings
 
 Trust = Literal["current", "older", "lost root", "unknown"]
-
-_RECORD: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def enrolled(pod: Object, around: Surroundings) -> EnrolledPod:
         dns=dns,
         since=since,
         lifetime=_lifetime(pod),
-        record=_record(pod),
+        record=record(pod),
         trust=trusts,
         do="to be recreated (lost root)" if trusts == "lost root" else "",
     )
@@ -124,11 +121,3 @@ def _lifetime(pod: Object) -> str:
     seconds = int(parse_lifetime(annotations(pod).get(contract.LIFETIME, "")).total_seconds())
     unit, size = next((unit, size) for unit, size in (("h", 3600), ("m", 60), ("s", 1)) if seconds % size == 0)
     return f"{seconds // size}{unit}"
-
-
-def _record(pod: Object) -> str:
-    try:
-        record = msgspec.json.decode(annotations(pod).get(contract.STATUS, "").encode(), type=dict[str, Any])["record"]
-    except (msgspec.DecodeError, KeyError):
-        return ""
-    return record if isinstance(record, str) and _RECORD.fullmatch(record) else ""

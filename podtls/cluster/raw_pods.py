@@ -1,12 +1,16 @@
 """Reading a pod as raw JSON: what ours are in it. Predicates and parts, no judgement."""
 
-from typing import Final
+import re
+from typing import Any, Final
+
+import msgspec
 
 from injector import contract
 from podtls.cluster.reader import Object
 
 OURS: Final = (contract.INIT_CONTAINER, contract.SIDECAR_CONTAINER)
 _FINISHED: Final = ("Succeeded", "Failed")
+_RECORD: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def is_finished(pod: Object) -> bool:
@@ -29,6 +33,15 @@ def environment(pod: Object) -> dict[str, str]:
     """The environment of podtls-init, where it is written as values."""
     variables = container(pod, contract.INIT_CONTAINER).get("env") or []
     return {variable["name"]: variable.get("value", "") for variable in variables}
+
+
+def record(pod: Object) -> str:
+    """The id of the record that it names; empty where podtls.io/status names none."""
+    try:
+        named = msgspec.json.decode(annotations(pod).get(contract.STATUS, "").encode(), type=dict[str, Any])["record"]
+    except (msgspec.DecodeError, KeyError):
+        return ""
+    return named if isinstance(named, str) and _RECORD.fullmatch(named) else ""
 
 
 def container(pod: Object, name: str) -> Object:

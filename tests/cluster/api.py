@@ -66,14 +66,21 @@ def audited(cluster: Cluster, uid: str) -> Object:
     return event
 
 
-def _creations(cluster: Cluster, uid: str) -> Iterator[Object]:
+def creations(cluster: Cluster, text: str) -> Iterator[Object]:
+    """What the API server's audit log holds of creations of pods, where this text (uid, namespace) stands in it."""
     for line in cluster.audit_log.read_text().splitlines():
-        # The last line may be half written.
-        if uid in line and line.endswith("}"):
+        # The last line may be half written. Most lines are no creations, and long.
+        if text in line and '"verb":"create"' in line and line.endswith("}"):
             event = json.loads(line)
-            created = event.get("responseObject", {}).get("metadata", {}).get("uid") == uid
-            if created and event["verb"] == "create":
+            reference = event.get("objectRef", {})
+            if (event["verb"], reference.get("resource"), reference.get("subresource")) == ("create", "pods", None):
                 yield event
+
+
+def _creations(cluster: Cluster, uid: str) -> Iterator[Object]:
+    for event in creations(cluster, uid):
+        if event.get("responseObject", {}).get("metadata", {}).get("uid") == uid:
+            yield event
 
 
 def pod(name: str = "web", *, metadata: Object | None = None, ports: tuple[int, ...] = (8080,), **spec: Any) -> Object:

@@ -37,7 +37,7 @@ from tests.cluster.installation import (
     on_local_ports,
     render,
 )
-from tests.cluster.processes import Process, is_running, start, wait_until
+from tests.cluster.processes import Process, is_running, kill_with_children, start, wait_until
 
 ROOT = Path(__file__).parents[2]
 CA_NAME = f"podtls-ca.{NAMESPACE}.svc"
@@ -53,6 +53,7 @@ class Podtls:
     objects: list[Object]
     ports: Mapping[str, int]
     programs: dict[str, Process] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
 
     # --- what the tests ask -------------------------------------------------------------------------------------
 
@@ -158,6 +159,14 @@ class Podtls:
                 os.kill(process.pid, signal.SIGTERM)
                 wait_until(f"{name} has ended", partial(_has_ended, process), seconds=40)
 
+    def kill(self, name: str) -> None:
+        """`kill -9` of a program and of what it has started, as the kernel ends a container with its process 1."""
+        kill_with_children(self.programs[name])
+
+    def start_again(self, name: str) -> None:
+        """The same command once more, as kubelet does when a container has ended."""
+        self.programs[name] = start(self.cluster.run, f"podtls-{name}", self.commands[name])
+
     # --- parts --------------------------------------------------------------------------------------------------
 
     def _places(self, directory: Path) -> dict[str, str]:
@@ -179,7 +188,8 @@ class Podtls:
     def _start(self, name: str, argv: Sequence[str], variables: Mapping[str, str], **more: Path) -> Process:
         settings = {"PYTHONPATH": ROOT, **variables, **more}
         assigned = [f"{key}={value}" for key, value in settings.items()]
-        self.programs[name] = start(self.cluster.run, f"podtls-{name}", ["env", *assigned, *argv])
+        self.commands[name] = ["env", *assigned, *argv]
+        self.start_again(name)
         return self.programs[name]
 
 

@@ -54,6 +54,11 @@ def is_running(process: Process) -> bool:
         return not has_ended(process.pid)  # Another process is its parent, and reaps it or not.
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started itself, in that order (proc(5))."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_until(what: str, check: Callable[[], bool], *, watched: Sequence[Process] = (), seconds: float = 60) -> None:
     """Return as soon as the check holds. NotReadyError when a watched program ends or the time is up."""
     deadline = time.monotonic() + seconds
@@ -65,6 +70,14 @@ def wait_until(what: str, check: Callable[[], bool], *, watched: Sequence[Proces
             logs = "".join(f"\n--- {process.name}\n{_tail(process.log)}" for process in watched)
             raise NotReadyError(f"{what}: not so after {seconds:.0f} s{logs}")
         time.sleep(POLL_SECONDS)
+
+
+def kill_with_children(process: Process) -> None:
+    """`kill -9` of a running program and of what it has started itself; returns when they are gone."""
+    started = children(process.pid)
+    for pid in (process.pid, *started):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(f"{process.name} has ended", lambda: not is_running(process) and all(map(has_ended, started)))
 
 
 def kill(run: Run, pid: int) -> None:

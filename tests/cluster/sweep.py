@@ -35,6 +35,8 @@ def clean(run: Run, *, keep_logs: bool = False) -> None:
     wait_until(f"the cgroups of run {run.id} are gone", lambda: not _remove_cgroups(run), seconds=30)
     if mounts := _mounts(run):
         raise ClusterError(f"something is still mounted below {run.folder}, so it is not removed: {', '.join(mounts)}")
+    if keep_logs:
+        _keep_logs_of_pods(run)
     for path in run.folder.iterdir() if run.folder.exists() else ():
         if path.is_dir() and not (keep_logs and path == run.logs):
             shutil.rmtree(path)
@@ -43,6 +45,13 @@ def clean(run: Run, *, keep_logs: bool = False) -> None:
     if run.folder.exists() and not keep_logs:
         run.folder.rmdir()
     run.journal.unlink(missing_ok=True)
+
+
+def _keep_logs_of_pods(run: Run) -> None:
+    """The containers' own words, beside those of the cluster's programs."""
+    written = run.folder / "var-log/pods"
+    if written.exists():
+        written.rename(run.logs / "pods")
 
 
 def leftovers(run: Run) -> list[str]:

@@ -55,6 +55,11 @@ def foreign_ca_bundle(server: FakeApiServer) -> None:
     entry(server)["clientConfig"]["caBundle"] = encoded
 
 
+def no_ca_bundle_at_all(server: FakeApiServer) -> None:
+    for each in server.find("MutatingWebhookConfiguration", "podtls")["webhooks"]:
+        del each["clientConfig"]["caBundle"]
+
+
 def other_issuer(server: FakeApiServer) -> None:
     path = layout.CA.proxied(contract.PATH_CACERTS)
     before = server.proxied[path]
@@ -144,6 +149,11 @@ DAMAGES = [
         lambda s: entry(s)["clientConfig"].pop("caBundle"),
         *("problem", "MutatingWebhookConfiguration: caBundle is missing in tls-port.podtls.io", "GitOps"),
         id="no caBundle",
+    ),
+    pytest.param(
+        no_ca_bundle_at_all,
+        *("problem", "MutatingWebhookConfiguration: caBundle is missing in all entries", "GitOps"),
+        id="no caBundle at all",
     ),
     pytest.param(
         foreign_ca_bundle,
@@ -236,6 +246,7 @@ def test_working_installation_is_ok_in_every_part() -> None:
         *("version", "clock", "access", "rbac", "webhook", "trust"),
         *("certificates", "workloads", "endpoints", "ca", "namespaces"),
     }
+    assert "caBundle of every entry is the trust bundle" in {finding.what for finding in report.findings}
     assert report.installed
 
 

@@ -89,6 +89,14 @@ def test_pod_without_tls_says_why_and_what_to_do(
     assert why(server, raw) == PlainPod("shop", "web", reason, do)
 
 
+def test_later_writes_to_the_namespace_that_leave_its_label_alone_do_not_count(server: FakeApiServer) -> None:
+    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:owner": {}}}}
+    written = server.find("Namespace", "shop")["metadata"]["managedFields"]
+    written.append({"manager": "kubectl-annotate", "time": "2027-01-01T00:00:00Z", "fieldsV1": fields})
+
+    assert why(server, pod()).reason == "the webhook was bypassed"
+
+
 def test_pod_that_terminates_needs_nothing_any_more(server: FakeApiServer) -> None:
     raw = pod(created=BEFORE_THE_LABEL, deletionTimestamp=SINCE)
 

@@ -153,6 +153,27 @@ def test_record_of_a_round_that_replaces_names_the_first_one(client: FlaskClient
     assert answer.get_json()["response"]["warnings"][0].startswith("podtls: 'podtls-init' differed")
 
 
+@pytest.mark.parametrize("image", ["registry.example.com/podtls/init:0.1.0", "evil.example.com/x:1"])
+def test_later_round_names_its_record_under_a_key_of_its_own(
+    client: FlaskClient, log: FakeEvidenceLog, image: str
+) -> None:
+    """The API server keeps the first value of an audit annotation, so that a second `record` would be lost."""
+    raw = pod()
+    first = post(client, body(raw))
+    once = apply(raw, operations_of(first))
+    once["spec"]["initContainers"][0]["image"] = image
+
+    answer = post(client, body(once))
+
+    told = [each.get_json()["response"]["auditAnnotations"] for each in (first, answer)]
+    assert told[0] | told[1] == {
+        "decision": "inject",
+        "reason": "enrolled: mode mtls, capture port",
+        "record": log.records[0].id,
+        "later-record": log.records[1].id,
+    }
+
+
 def test_full_disk_refuses_the_request_saying_so_and_is_not_asked_again(
     client: FlaskClient, log: FakeEvidenceLog
 ) -> None:
