@@ -69,18 +69,27 @@ class KubernetesControlPlane:
             )
 
     def publish_bundle(self, bundle: bytes) -> None:
-        """Make the ConfigMap carry this trust bundle. Raises UnavailableError."""
+        """Make the ConfigMap carry this trust bundle; write nothing when it does. Raises UnavailableError."""
+        data = {contract.BUNDLE_FILE: bundle.decode("ascii")}
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": BUNDLE_CONFIG_MAP, "labels": _LABELS},
-            "data": {contract.BUNDLE_FILE: bundle.decode("ascii")},
+            "data": data,
         }
         with _answers(f"ConfigMap {BUNDLE_CONFIG_MAP}"):
+            with _unless(404):
+                read = self._core.read_namespaced_config_map
+                if read(BUNDLE_CONFIG_MAP, self._namespace, _request_timeout=_TIMEOUT).data == data:
+                    return
             self._core.patch_namespaced_config_map(BUNDLE_CONFIG_MAP, self._namespace, body, **_apply())
 
     def publish_ca_bundle(self, bundle: bytes) -> None:
-        """Make every entry of both webhook configurations carry it as caBundle. Raises UnavailableError."""
+        """Make every entry of both webhook configurations carry it as caBundle; write nothing where all do.
+
+        Raises UnavailableError.
+        """
+        encoded = base64.b64encode(bundle).decode("ascii")
         for kind, read, patch in (
             (
                 "MutatingWebhookConfiguration",
@@ -95,8 +104,9 @@ class KubernetesControlPlane:
         ):
             with _answers(f"{kind} {CONFIGURATION}"), _unless(404):
                 # An apply would make a configuration that is not there; whether there is one is the admin's decision.
-                entries = [entry.name for entry in read(CONFIGURATION, _request_timeout=_TIMEOUT).webhooks or []]
-                patch(CONFIGURATION, _ca_bundles(kind, entries, bundle), **_apply())
+                entries = read(CONFIGURATION, _request_timeout=_TIMEOUT).webhooks or []
+                if any(entry.client_config.ca_bundle != encoded for entry in entries):
+                    patch(CONFIGURATION, _ca_bundles(kind, [entry.name for entry in entries], encoded), **_apply())
 
     def _secret(self, name: str, data: Mapping[str, bytes], version: str | None = None) -> client.V1Secret:
         return client.V1Secret(
@@ -133,8 +143,7 @@ def election(
     return leaderelection.LeaderElection(config)  # type: ignore[no-untyped-call]
 
 
-def _ca_bundles(kind: str, entries: list[str], bundle: bytes) -> dict[str, Any]:
-    encoded = base64.b64encode(bundle).decode("ascii")
+def _ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,

@@ -13,7 +13,7 @@ import pytest
 
 from ca import kube
 from ca.control_plane import KubernetesControlPlane, election
-from ca.controller import ISSUING_SECRET, ROOT_SECRET, reconcile
+from ca.controller import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
 from ca.errors import UnavailableError as ControllerError
 from ca.events import REASON
 from ca.identity import TrustDomain
@@ -65,7 +65,7 @@ def test_our_accounts_may_do_what_the_manifests_say_and_no_more(podtls: Podtls) 
         "secrets [] [] [create]",
         "secrets [] [podtls-root] [get update]",
         "secrets [] [podtls-issuing] [get update]",
-        "configmaps [] [podtls-bundle] [patch]",
+        "configmaps [] [podtls-bundle] [get patch]",
         "leases.coordination.k8s.io [] [] [create]",
         "leases.coordination.k8s.io [] [podtls-controller] [get update]",
         "mutatingwebhookconfigurations.admissionregistration.k8s.io [] [podtls] [get patch]",
@@ -166,8 +166,8 @@ def forget(quiet: Podtls) -> None:
     quiet.cluster.kubectl("delete", *names, "-n", NAMESPACE, "--ignore-not-found")
 
 
-def does_a_round(_: Podtls, hands: KubernetesControlPlane) -> None:
-    reconcile(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
+def does_a_round(_: Podtls, hands: KubernetesControlPlane) -> Outcome:
+    return reconcile(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
 
 
 def renews_the_issuing_ca(quiet: Podtls, hands: KubernetesControlPlane) -> None:
@@ -186,12 +186,13 @@ def is_elected(quiet: Podtls, _: KubernetesControlPlane) -> None:
 
 FORBIDDEN = "the API server answers 403 Forbidden"
 MUTATING, VALIDATING = "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"
-Part = Callable[[Podtls, KubernetesControlPlane], None]
+Part = Callable[[Podtls, KubernetesControlPlane], object]
 CONTROLLER_FEELS: dict[tuple[str, str, str], tuple[Part, str]] = {
     ("Role", "secrets", "create"): (does_a_round, f"creating Secret {ROOT_SECRET}: {FORBIDDEN}"),
     ("Role", "secrets", "get"): (does_a_round, f"Secret {ROOT_SECRET}: {FORBIDDEN}"),
     ("Role", "secrets", "update"): (renews_the_issuing_ca, f"replacing Secret {ISSUING_SECRET}: {FORBIDDEN}"),
     ("Role", "configmaps", "create"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
+    ("Role", "configmaps", "get"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
     ("Role", "configmaps", "patch"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
     ("Role", "leases", "create"): (is_elected, "the Lease cannot be had"),
     ("Role", "leases", "get"): (is_elected, "the Lease cannot be had"),
@@ -217,6 +218,15 @@ def test_controller_cannot_do_without(
     assert str(felt.value) == said
     forget(quiet)
     part(quiet, controller)
+
+
+def test_round_that_finds_all_as_it_must_be_writes_nothing(quiet: Podtls, controller: KubernetesControlPlane) -> None:
+    writes = [grant for grant in CONTROLLER_FEELS if grant[1] != "leases" and grant[2] != "get"]
+    first = does_a_round(quiet, controller)
+
+    for grant in writes:
+        with without(quiet.cluster, grant, "podtls-controller", CONTROLLER):
+            assert does_a_round(quiet, controller) == first
 
 
 def test_every_grant_of_the_manifests_is_in_one_of_these_tables() -> None:
