@@ -81,16 +81,14 @@ class EvidenceLog:
 
     def _open_locked(self) -> int:
         while True:
-            descriptor = self._open()
-            try:
+            with contextlib.ExitStack() as unless_ours:
+                descriptor = self._open()
+                unless_ours.callback(os.close, descriptor)
                 self._lock(descriptor)
                 # The file may have been rotated away while we waited; then the next one is ours.
                 if _names(self.path, descriptor):
+                    unless_ours.pop_all()
                     return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
 
     def _open(self) -> int:
         try:

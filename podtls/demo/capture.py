@@ -152,15 +152,14 @@ class Capture:
         self._wire = Wire()
         self._lost = 0
         self._ending = threading.Event()
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        try:
+        with contextlib.ExitStack() as unless_bound:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            unless_bound.callback(self._socket.close)
             with contextlib.suppress(PermissionError):  # The system's own limit then stands, and losses are counted.
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
             self._socket.settimeout(_WAIT_SECONDS)
             self._socket.bind((interface, _ETH_P_ALL))
-        except BaseException:
-            self._socket.close()
-            raise
+            unless_bound.pop_all()
         self._thread = threading.Thread(target=self._read, name=f"capture-{interface}", daemon=True)
         self._thread.start()
 

@@ -125,8 +125,9 @@ def _addresses(services: Iterable[Manifest]) -> dict[Backend, str]:
 async def _connect(client: str, backend: Backend) -> Connection:
     """Connect on the client's behalf. A pod sees a pod's own address, not ours: the CA's door asks for it."""
     address, port = backend
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
+    with contextlib.ExitStack() as unless_connected:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        unless_connected.callback(connection.close)
         connection.setblocking(False)
         if _is_pod(client) and _is_pod(address) and client != address:
             connection.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
@@ -135,9 +136,7 @@ async def _connect(client: str, backend: Backend) -> Connection:
             address = return_address(address)
         async with asyncio.timeout(_CONNECT_SECONDS):
             await asyncio.get_running_loop().sock_connect(connection, (address, port))
-    except BaseException:
-        connection.close()
-        raise
+        unless_connected.pop_all()
     return await asyncio.open_connection(sock=connection)
 
 

@@ -236,9 +236,43 @@ def test_log_that_is_not_there_cannot_be_read(path: Path) -> None:
 
 
 def test_failed_append_leaves_no_open_descriptor() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = _descriptors()
 
     with pytest.raises(LogWriteError, match="No space left on device"):
         EvidenceLog(Path("/dev/full")).append(admission())
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert _descriptors() == before
+
+
+def test_append_that_does_not_get_the_lock_leaves_no_open_descriptor(path: Path) -> None:
+    path.touch()
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        before = _descriptors()
+
+        with pytest.raises(LogWriteError, match="another process holds its lock"):
+            EvidenceLog(path, lock_seconds=0.05).append(admission())
+
+        assert _descriptors() == before
+
+
+def test_append_to_a_rotated_log_leaves_no_open_descriptor(path: Path) -> None:
+    path.touch()
+    thread = threading.Thread(target=EvidenceLog(path, lock_seconds=60).append, args=[admission()])
+    before = _descriptors()
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        thread.start()
+        _wait_until_open_twice(path)
+
+        path.rename(path.with_suffix(".1"))
+
+    thread.join(60)
+    assert list(read(path)) == [admission()]
+    assert _descriptors() == before
+
+
+def _descriptors() -> list[str]:
+    """Where every open descriptor of this process leads, but for the one that reads the folder."""
+    links = Path("/proc/self/fd").iterdir()
+    return sorted(str(link.readlink()) for link in links if link.is_symlink())

@@ -207,7 +207,7 @@ def test_old_pod_that_changed_a_moment_ago_is_waited_for(
 ) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(**_status({"podIPs": [{"ip": "10.9.9.9"}], **status}))
 
-    with pytest.raises(PendingError):
+    with pytest.raises(PendingError, match=r"is not the pod's, the API server shows 10\.9\.9\.9$"):
         attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 

@@ -1,6 +1,8 @@
 """The manifests as real `kubectl kustomize` renders them: valid, labelled, and with their images set in one place."""
 
+import copy
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -15,6 +17,7 @@ import yaml
 from injector import contract
 
 FOLDER = Path(__file__).parents[2] / "manifests"
+INSTALL = Path(__file__).parents[2] / "docs/install.md"
 KUBECTL = Path(sysconfig.get_path("scripts"), "kubectl")
 OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent.name for path in FOLDER.glob("components/*/kustomization.yaml"))
@@ -159,6 +162,25 @@ def test_images_are_set_in_one_place(tmp_path: Path) -> None:
     assert "localhost/" not in yaml.safe_dump(kustomize(manifests / "overlays/ephemeral"))
 
 
+def test_patches_of_the_install_guide_give_every_program_the_other_zone_and_nothing_else(tmp_path: Path) -> None:
+    section = INSTALL.read_text().partition("## A zone other than cluster.local\n")[2].partition("\n## ")[0]
+    (patches,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    default = os.path.relpath(FOLDER / "overlays/default", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{default}]\n{patches}")
+
+    patched, expected = kustomize(tmp_path), copy.deepcopy(overlay("default"))
+
+    # A patch changes the order of the variables, which means nothing.
+    every = [container["env"] for objects in (patched, expected) for container in containers(objects).values()]
+    for variables in every:
+        variables.sort(key=lambda variable: str(variable["name"]))
+    zones = [each for variables in every for each in variables if each["name"] == "PODTLS_ZONE"]
+    assert [each["value"] for each in zones] == ["corp.example"] * 4 + ["cluster.local"] * 4
+    for each in zones:
+        each["value"] = "any"
+    assert patched == expected
+
+
 def edit_images(path: Path) -> None:
     """What `kustomize edit set image` does, which kubectl does not have."""
     kustomization = yaml.safe_load(path.read_text())
@@ -213,7 +235,7 @@ def test_only_the_controller_may_touch_the_roots_key() -> None:
         for each in objects
         if each["kind"] in {"Role", "ClusterRole"}
         for rule in each["rules"]
-        if "secrets" in rule["resources"]
+        if {"secrets", "*"} & {*rule["resources"]}
     }
 
     mounted = {
