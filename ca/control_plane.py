@@ -7,6 +7,7 @@ client's own typed calls are clearer. Secrets and ConfigMaps are ours alone, so 
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import urllib3
@@ -118,22 +119,40 @@ class KubernetesControlPlane:
         )
 
 
-def lead(configuration: client.Configuration, namespace: str, identity: str, work: Callable[[], None]) -> None:
+def lead(
+    configuration: client.Configuration,
+    namespace: str,
+    identity: str,
+    work: Callable[[], None],
+    *,
+    timeout: tuple[float, float] = _TIMEOUT,
+) -> None:
     """Wait until the Lease is ours and do `work`; return when the Lease is lost or the work ended.
 
-    Raises UnavailableError when the API server cannot be reached.
+    `timeout` is what each attempt of a request may take, in seconds: to connect, and for the answer.
+    Raises UnavailableError when the API server cannot be reached, or does not answer.
     """
     with _answers(f"Lease {LEASE}"):
-        election(configuration, namespace, identity, work).run()  # type: ignore[no-untyped-call]
+        election(configuration, namespace, identity, work, timeout=timeout).run()  # type: ignore[no-untyped-call]
 
 
 def election(
-    configuration: client.Configuration, namespace: str, identity: str, work: Callable[[], None]
+    configuration: client.Configuration,
+    namespace: str,
+    identity: str,
+    work: Callable[[], None],
+    *,
+    timeout: tuple[float, float] = _TIMEOUT,
 ) -> leaderelection.LeaderElection:
-    """One candidate, who has not asked for the Lease yet."""
+    """One candidate, who has not asked for the Lease yet; `timeout` as of lead()."""
     client.Configuration.set_default(configuration)  # LeaseLock builds its own client.
+    lock = LeaseLock(LEASE, namespace, identity)  # type: ignore[no-untyped-call]
+    # Its calls have no timeout. Where a server accepts and never answers (a load balancer that drops in silence), both
+    # replicas would wait for ever, alive and ready, and nobody would lead.
+    for name in ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease"):
+        setattr(lock.api_instance, name, partial(getattr(lock.api_instance, name), _request_timeout=timeout))
     config = electionconfig.Config(  # type: ignore[no-untyped-call]
-        LeaseLock(LEASE, namespace, identity),  # type: ignore[no-untyped-call]
+        lock,
         lease_duration=15,
         renew_deadline=10,
         retry_period=2,

@@ -72,11 +72,17 @@ class Outcome:
 def reconcile(cluster: ControlPlane, trust_domain: TrustDomain, zone: str, now: datetime) -> Outcome:
     """Make what is missing, renew what is due, publish what pods and API server must trust.
 
+    Another zone takes a new issuing CA under the same root, so running pods go on trusting each other.
     Raises UnavailableError when the API server does not answer, ConfigurationError when a Secret is not what we wrote
     or the root is gone while its issuing CA is there: a new root would cut off every running pod, so a person decides.
     """
-    root = _root(cluster, trust_domain, now)
-    authority = _issuing(cluster, root, trust_domain, zone, now)
+    # Before the root: whoever deletes first the root and then this must not be met between the two, and find the old
+    # root, which is gone, at work again.
+    issuing = cluster.secret(ISSUING_SECRET)
+    root = _root(cluster, trust_domain, now, has_issuing=issuing is not None)
+    if issuing is None or _is_due(_authority(issuing), root, zone, now):
+        issuing = _issued(cluster, issuing, _issuing_data(root, trust_domain, zone, now))
+    authority = _authority(issuing)
     bundle = b"".join(certificate_pem(certificate) for certificate in authority.bundle)
     cluster.publish_bundle(bundle)
     cluster.publish_ca_bundle(bundle)
@@ -85,10 +91,10 @@ def reconcile(cluster: ControlPlane, trust_domain: TrustDomain, zone: str, now: 
     return Outcome(until, authority.certificate.not_valid_after_utc, late)
 
 
-def _root(cluster: ControlPlane, trust_domain: TrustDomain, now: datetime) -> KeyPair:
+def _root(cluster: ControlPlane, trust_domain: TrustDomain, now: datetime, *, has_issuing: bool) -> KeyPair:
     found = cluster.secret(ROOT_SECRET)
     if found is None:
-        if cluster.secret(ISSUING_SECRET) is not None:
+        if has_issuing:
             raise ConfigurationError(
                 f"Secret {ROOT_SECRET} is gone while {ISSUING_SECRET} is there: restore it from a backup, or delete "
                 f"{ISSUING_SECRET} too to begin a new trust domain (then every enrolled pod must be recreated)"
@@ -101,22 +107,29 @@ def _root(cluster: ControlPlane, trust_domain: TrustDomain, now: datetime) -> Ke
     return _key_pair(found)
 
 
-def _issuing(cluster: ControlPlane, root: KeyPair, trust_domain: TrustDomain, zone: str, now: datetime) -> Authority:
-    found = cluster.secret(ISSUING_SECRET)
-    if found is None:
-        cluster.create_secret(ISSUING_SECRET, _issuing_data(root, trust_domain, zone, now))
-    elif _is_due(_authority(found), root, now):
-        data = _issuing_data(root, trust_domain, zone, now)
-        cluster.replace_secret(ISSUING_SECRET, data, version=found.version)
+def _issued(cluster: ControlPlane, before: Secret | None, data: Mapping[str, bytes]) -> Secret:
+    """The issuing CA that counts after this: ours, or that of whoever was first."""
+    if before is None:
+        cluster.create_secret(ISSUING_SECRET, data)
     else:
-        return _authority(found)
-    return _authority(_present(cluster, ISSUING_SECRET))
+        cluster.replace_secret(ISSUING_SECRET, data, version=before.version)
+    return _present(cluster, ISSUING_SECRET)
 
 
-def _is_due(authority: Authority, root: KeyPair, now: datetime) -> bool:
-    """Whether a new issuing CA is needed: two thirds of its life are over, or another root vouches for it."""
+def _is_due(authority: Authority, root: KeyPair, zone: str, now: datetime) -> bool:
+    """Whether a new issuing CA is needed: late in its life, of another root, or made for another zone."""
     start, end = authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc
-    return root.certificate not in authority.bundle or now >= start + (end - start) * 2 / 3
+    is_late = now >= start + (end - start) * 2 / 3
+    return is_late or root.certificate not in authority.bundle or not _is_of_zone(authority.certificate, zone)
+
+
+def _is_of_zone(issuing: x509.Certificate, zone: str) -> bool:
+    # Names outside of its constraints make a leaf invalid, so of another zone's it could not sign one with a Service.
+    try:
+        constraints = issuing.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    return set(constraints.permitted_subtrees or ()) == set(creation.permitted_names(zone))
 
 
 def _issuing_data(root: KeyPair, trust_domain: TrustDomain, zone: str, now: datetime) -> dict[str, bytes]:

@@ -74,8 +74,7 @@ def create_root(trust_domain: TrustDomain, now: datetime) -> KeyPair:
 def create_issuing(trust_domain: TrustDomain, zone: str, root: KeyPair, now: datetime) -> KeyPair:
     """A new issuing CA under `root`: pathlen 0, names in `svc` and in `zone` only, never beyond its root's end."""
     key = ec.generate_private_key(ec.SECP256R1())
-    permitted = [x509.DNSName("svc"), x509.DNSName(zone)]
-    constraints = x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=_NO_ADDRESSES)
+    constraints = x509.NameConstraints(permitted_subtrees=permitted_names(zone), excluded_subtrees=_NO_ADDRESSES)
     not_before, not_after = _validity(now, _ISSUING_LIFETIME)
     template = Template(
         subject=_ca_name("issuing CA", trust_domain, key),
@@ -85,6 +84,11 @@ def create_issuing(trust_domain: TrustDomain, zone: str, root: KeyPair, now: dat
         extensions=(*_ca_extensions(0, _identifier(root.key)), (constraints, True)),
     )
     return KeyPair(sign(template, root.key), key)
+
+
+def permitted_names(zone: str) -> tuple[x509.DNSName, ...]:
+    """The DNS names, with all below them, that an issuing CA made for `zone` may certify."""
+    return x509.DNSName("svc"), x509.DNSName(zone)
 
 
 def _validity(now: datetime, lifetime: timedelta) -> tuple[datetime, datetime]:

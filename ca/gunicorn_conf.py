@@ -4,6 +4,7 @@ Only ever a unix socket: TLS, slow clients, limits by source and HTTP's dark cor
 scales by processes; a few threads in each let one request wait for the API server while another one is signed.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -37,6 +38,11 @@ _METRICS = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp(prefix
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _METRICS
 
 
-def on_exit(_server: object) -> None:
-    """Leaves nothing behind."""
-    shutil.rmtree(_METRICS, ignore_errors=True)
+def _clean_up(master: int) -> None:
+    """Leaves nothing behind, also where it cannot listen: gunicorn's on_exit is not called then."""
+    # Workers are forks and inherit this.
+    if os.getpid() == master:
+        shutil.rmtree(_METRICS, ignore_errors=True)
+
+
+atexit.register(_clean_up, os.getpid())

@@ -22,6 +22,7 @@ from injector.settings import ENV_TERMINATION_MESSAGE, Settings, front_kind, run
 _EXIT_NOTHING_TO_DO: Final = 10
 _RENEW_BUDGET: Final = 60  # seconds; the sidecar comes again anyway
 _CA_FRONT_SECONDS: Final = 15  # how often the sidecar of a CA pod looks for a new generation
+_FRONT_SECONDS: Final = 60  # and that of a webhook pod: until it has a certificate of a new root, no pod is admitted
 _USAGE: Final = """\
 podtls-injector init                      get a certificate, write a generation, exit 0
 podtls-injector renew [LOOKS [FAILURES]]  get a new one when it is time or when the names changed
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _init(environ: Mapping[str, str]) -> int:
     try:
-        settings = Settings.from_env(environ)
+        settings = _settings(environ)
         _enroll(settings, budget=settings.budget)
     except InjectorError as error:
         _say(f"init: {error}")
@@ -84,17 +85,18 @@ def _renew(environ: Mapping[str, str], *, looks: int, failures: int) -> int:
             # A CA pod signs its own certificate (`podtls-ca bootstrap`); the sidecar serves what it finds.
             _answer(_CA_FRONT_SECONDS)
             return _EXIT_NOTHING_TO_DO
-        settings = Settings.from_env(environ)
-        leaf = _current_leaf(settings.paths.run)
-        renewed = _is_due(leaf, settings, looks=looks)
+        settings = _settings(environ)
+        chain = _current_chain(settings.paths.run)
+        renewed = _is_due(chain, settings, looks=looks)
         if renewed:
-            leaf = _current_leaf(_enroll(settings, budget=min(settings.budget, _RENEW_BUDGET)).parent)
+            chain = _current_chain(_enroll(settings, budget=min(settings.budget, _RENEW_BUDGET)).parent)
     except InjectorError as error:
         pause = schedule.seconds_to_retry(failures, chance=clock.chance())
         _say(f"renew: {error}; the certificate before stays, next try in {pause} s")
         _answer(pause)
         return error.exit_code
-    _answer(schedule.seconds_to_next(leaf, now=clock.now(), looks=looks, chance=clock.chance()))
+    pause = schedule.seconds_to_next(chain[0], now=clock.now(), looks=looks, chance=clock.chance())
+    _answer(min(pause, _FRONT_SECONDS) if settings.front else pause)
     return 0 if renewed else _EXIT_NOTHING_TO_DO
 
 
@@ -113,9 +115,20 @@ def _check(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _is_due(leaf: x509.Certificate, settings: Settings, *, looks: int) -> bool:
-    """Whether it is time, or the CA would give other names now. The first look is at the clock alone."""
-    if certificate.renewal_due(leaf) <= SystemClock.now():
+def _settings(environ: Mapping[str, str]) -> Settings:
+    """The settings, with the trust bundle of the file that is named, as it is now. Raises SettingsError."""
+    if path := environ.get(contract.ENV_TRUST_BUNDLE_FILE):
+        try:
+            environ = {**environ, contract.ENV_TRUST_BUNDLE: Path(path).read_text(encoding="ascii")}
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{contract.ENV_TRUST_BUNDLE_FILE}={path!r}: no readable PEM file: {error}") from error
+    return Settings.from_env(environ)
+
+
+def _is_due(chain: certificate.Chain, settings: Settings, *, looks: int) -> bool:
+    """Whether it is time, the root is another one, or the CA would give other names. The first look asks nobody."""
+    leaf, now = chain[0], SystemClock.now()
+    if certificate.renewal_due(leaf) <= now or not certificate.is_trusted(chain, bundle=settings.bundle, now=now):
         return True
     if looks == 0:
         return False
@@ -145,7 +158,7 @@ def _enroll(settings: Settings, *, budget: int) -> Path:
         now=clock.now,
         publish=lambda new: generation.write(settings.paths.run, new, accept=program.test),
     )
-    _say(f"{directory.name}: {_describe(_current_leaf(directory.parent))}")
+    _say(f"{directory.name}: {_describe(_current_chain(directory.parent)[0])}")
     return directory
 
 
@@ -184,9 +197,9 @@ def _token(settings: Settings) -> str:
     return token
 
 
-def _current_leaf(run: Path) -> x509.Certificate:
+def _current_chain(run: Path) -> certificate.Chain:
     try:
-        return x509.load_pem_x509_certificates(generation.read(run).certificate)[0]
+        return tuple(x509.load_pem_x509_certificates(generation.read(run).certificate))
     except ValueError as error:
         raise SettingsError(f"{run}: the current certificate cannot be read: {error}") from error
 

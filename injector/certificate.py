@@ -109,6 +109,15 @@ def verify_chain(chain: Chain, *, bundle: Bundle, now: datetime) -> None:
         raise RefusedError("the certificate is not for TLS servers and clients (extended key usage)")
 
 
+def is_trusted(chain: Chain, *, bundle: Bundle, now: datetime) -> bool:
+    """Whether `verify_chain` accepts the chain."""
+    try:
+        verify_chain(chain, bundle=bundle, now=now)
+    except RefusedError:
+        return False
+    return True
+
+
 def matches(chain: Chain, key_pem: bytes) -> bool:
     """Whether the leaf is for this private key. Raises ValueError for what is no key."""
     key = load_pem_private_key(key_pem, password=None)

@@ -55,6 +55,7 @@ DRAINING_FILE: Final = "draining"  # in RUN_DIRECTORY: while it is there, a fron
 # --- Environment of our containers ---------------------------------------------------------------------------------
 ENV_CA_URL: Final = "PODTLS_CA_URL"
 ENV_TRUST_BUNDLE: Final = "PODTLS_TRUST_BUNDLE"  # PEM, one or more certificates
+ENV_TRUST_BUNDLE_FILE: Final = "PODTLS_TRUST_BUNDLE_FILE"  # of our own pods: a file with it, which may change
 ENV_TRUST_DOMAIN: Final = "PODTLS_TRUST_DOMAIN"
 ENV_NAMESPACE: Final = "PODTLS_NAMESPACE"  # fieldRef metadata.namespace
 ENV_SERVICE_ACCOUNT: Final = "PODTLS_SERVICE_ACCOUNT"  # fieldRef spec.serviceAccountName

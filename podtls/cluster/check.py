@@ -3,16 +3,16 @@
 A part that the caller may not read is a finding, not a silence.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from injector import contract
-from podtls.cluster import layout, namespaces, server, trust, webhooks, workloads
+from podtls.cluster import enforcement, layout, namespaces, rbac, server, trust, webhooks, workloads
 from podtls.cluster.finding import Finding, Report, ok, problem, warning
 from podtls.cluster.layout import Workload
-from podtls.cluster.reader import Access, Answer, ClusterReader, items, parse, read
+from podtls.cluster.reader import Access, Answer, ClusterReader, Object, items, parse, read
 from podtls.errors import UnreachableError
 
 _DOORS: Final = (layout.CA, layout.WEBHOOK)
@@ -20,9 +20,10 @@ _DOORS: Final = (layout.CA, layout.WEBHOOK)
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    """The cluster with what the caller may read of it, and the time it is there."""
+    """The cluster with what the caller may read of it, and the time it is there; its namespaces, if they are read."""
 
     reader: ClusterReader
+    listed: Sequence[Object]
     denied: frozenset[Access]
     now: datetime
 
@@ -36,20 +37,23 @@ def check(reader: ClusterReader, clock: Callable[[], datetime]) -> Report:
     date = server.parse_date(answer.date)
     now = clock()
     version = server.version(parse(answer, "/version") or {})
-    denied = frozenset(access for access in _needed() if not reader.may(access))
+    listed = items(reader, layout.NAMESPACES) if all(map(reader.may, layout.MAY_LIST_NAMESPACES)) else []
+    denied = frozenset(access for access in _needed(listed) if not reader.may(access))
     # Dates are judged by the API server's clock: it is the one that pods and certificates meet.
-    cluster = _Cluster(reader, denied, date or now)
+    cluster = _Cluster(reader, listed, denied, date or now)
     installed = _is_installed(cluster)
-    findings = [version, server.clock(date, now), *server.access(denied if installed else _relevant(denied))]
+    # Before there is anything of ours, only what namespaces wait for is asked.
+    missed = denied if installed else denied.intersection(layout.MAY_READ_ENFORCEMENT)
+    findings = [version, server.clock(date, now), *server.access(missed)]
     if installed:
         findings += [finding for part in _PARTS for finding in part(cluster)]
     else:
         findings.append(warning("installation", "not installed", layout.INSTALL))
-    findings += _namespaces(cluster)
+    findings += [*_namespaces(cluster), *_enforcement(cluster)]
     return Report(installed, tuple(findings))
 
 
-def _needed() -> Iterator[Access]:
+def _needed(listed: Sequence[Object]) -> Iterator[Access]:
     yield from layout.MAY_LIST_NAMESPACES
     yield from layout.MAY_READ_WEBHOOKS
     yield from layout.MAY_READ_BUNDLE
@@ -57,20 +61,17 @@ def _needed() -> Iterator[Access]:
     yield from layout.MAY_READ_ENDPOINTS
     yield from layout.MAY_READ_RBAC
     yield from layout.MAY_REACH
-
-
-def _relevant(denied: Iterable[Access]) -> list[Access]:
-    """What of it matters before there is anything of ours: whether a labelled namespace is waiting."""
-    return [access for access in denied if access in layout.MAY_LIST_NAMESPACES]
+    if any(map(enforcement.is_enforced, listed)):
+        yield from layout.MAY_READ_ENFORCEMENT
 
 
 def _is_installed(cluster: _Cluster) -> bool:
     """Whether there is anything of ours; what may not be seen may be there."""
-    traces = {
-        layout.MAY_READ_WEBHOOKS: layout.MUTATING,
-        layout.MAY_LIST_NAMESPACES: f"{layout.NAMESPACES}/{layout.NAMESPACE}",
-    }
-    return any(not cluster.may(*needed) or read(cluster.reader, path) for needed, path in traces.items())
+    if not cluster.may(*layout.MAY_READ_WEBHOOKS, *layout.MAY_LIST_NAMESPACES):
+        return True
+    # Whoever may list namespaces may not therefore get one.
+    names = {namespace["metadata"]["name"] for namespace in cluster.listed}
+    return layout.NAMESPACE in names or read(cluster.reader, layout.MUTATING) is not None
 
 
 def _webhooks(cluster: _Cluster) -> Iterator[Finding]:
@@ -93,9 +94,7 @@ def _trust(cluster: _Cluster) -> Iterator[Finding]:
 def _rbac(cluster: _Cluster) -> Iterator[Finding]:
     if cluster.may(*layout.MAY_READ_RBAC):
         tables = (layout.ACCOUNTS, layout.ROLES, layout.BINDINGS)
-        yield from workloads.rbac(
-            *({key: read(cluster.reader, path) for key, path in table.items()} for table in tables)
-        )
+        yield from rbac.rbac(*({key: read(cluster.reader, path) for key, path in table.items()} for table in tables))
 
 
 def _workloads(cluster: _Cluster) -> Iterator[Finding]:
@@ -149,8 +148,15 @@ def _said(answer: Answer) -> str:
 def _namespaces(cluster: _Cluster) -> list[Finding]:
     if not cluster.may(*layout.MAY_LIST_NAMESPACES, *layout.MAY_READ_WEBHOOKS):
         return []
-    configuration = read(cluster.reader, layout.MUTATING)
-    return namespaces.namespaces(items(cluster.reader, layout.NAMESPACES), configuration)
+    return namespaces.namespaces(cluster.listed, read(cluster.reader, layout.MUTATING))
+
+
+def _enforcement(cluster: _Cluster) -> Iterator[Finding]:
+    enforced = [namespace for namespace in cluster.listed if enforcement.is_enforced(namespace)]
+    yield from enforcement.unenrolled(enforced)
+    if enforced and cluster.may(*layout.MAY_READ_ENFORCEMENT):
+        objects = {key: read(cluster.reader, path) for key, path in layout.ENFORCEMENT.items()}
+        yield from enforcement.enforced(enforced, objects)
 
 
 _PARTS: Final = (_rbac, _webhooks, _trust, _workloads, _doors)

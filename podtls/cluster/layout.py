@@ -1,12 +1,12 @@
 """Which objects an installation of podtls consists of, and where the API server has them. Tables only.
 
-tests/podtls/test_podtls_layout.py compares them with manifests/base.
+tests/podtls/test_podtls_layout.py compares them with manifests/.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from ca.controller import BUNDLE_CONFIG_MAP
+from ca.controller import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET
 from injector import contract
 from podtls.cluster.reader import Access
 
@@ -16,10 +16,12 @@ ZONE: Final = "cluster.local"  # What the CA takes where PODTLS_ZONE is not set.
 # Never enrolled, whatever their labels say: an admission webhook that is needed to start itself never starts.
 EXCLUDED: Final = ("kube-system", "kube-public", "kube-node-lease", NAMESPACE)
 ENFORCE: Final = "podtls.io/enforce"  # manifests/components/enforce
+ENFORCEMENT_NAME: Final = "podtls-enforce"  # Policy, binding and parameters of it have one name.
 INSTALL: Final = "kubectl apply -k manifests/overlays/default"
 
 _ADMISSION: Final = "admissionregistration.k8s.io"
 _RBAC: Final = "rbac.authorization.k8s.io"
+_LEASES: Final = "coordination.k8s.io"
 _OURS: Final = f"namespaces/{NAMESPACE}"
 
 NAMESPACES: Final = "/api/v1/namespaces"
@@ -68,6 +70,48 @@ BINDINGS: Final = {
     ("RoleBinding", CONTROLLER.name): f"/apis/{_RBAC}/v1/{_OURS}/rolebindings/{CONTROLLER.name}",
 }
 
+# kind, name -> all that the role grants. A grant without a name is one on all objects of its resource.
+GRANTS: Final = {
+    ("ClusterRole", CA.name): frozenset(
+        {
+            Access("create", "tokenreviews", "authentication.k8s.io"),
+            Access("get", "pods"),
+            Access("list", "services"),
+            Access("create", "events"),
+        }
+    ),
+    ("ClusterRole", CONTROLLER.name): frozenset(
+        Access(verb, f"{kind}webhookconfigurations", _ADMISSION, name=CONFIGURATION)
+        for kind in ("mutating", "validating")
+        for verb in ("get", "patch")
+    ),
+    ("Role", CONTROLLER.name): frozenset(
+        {
+            Access("create", "secrets"),
+            Access("create", "configmaps"),
+            Access("get", "secrets", name=ROOT_SECRET),
+            Access("get", "secrets", name=ISSUING_SECRET),
+            Access("update", "secrets", name=ISSUING_SECRET),
+            Access("get", "configmaps", name=BUNDLE_CONFIG_MAP),
+            Access("patch", "configmaps", name=BUNDLE_CONFIG_MAP),
+            Access("create", "leases", _LEASES),
+            Access("get", "leases", _LEASES, name=CONTROLLER.name),
+            Access("update", "leases", _LEASES, name=CONTROLLER.name),
+        }
+    ),
+}
+
+# kind, name -> path. What components/enforce consists of.
+ENFORCEMENT: Final = {
+    ("ValidatingAdmissionPolicy", ENFORCEMENT_NAME): (
+        f"/apis/{_ADMISSION}/v1/validatingadmissionpolicies/{ENFORCEMENT_NAME}"
+    ),
+    ("ValidatingAdmissionPolicyBinding", ENFORCEMENT_NAME): (
+        f"/apis/{_ADMISSION}/v1/validatingadmissionpolicybindings/{ENFORCEMENT_NAME}"
+    ),
+    ("ConfigMap", ENFORCEMENT_NAME): f"/api/v1/{_OURS}/configmaps/{ENFORCEMENT_NAME}",
+}
+
 MAY_LIST_NAMESPACES: Final = (Access("list", "namespaces"),)
 MAY_READ_WEBHOOKS: Final = tuple(
     Access("get", f"{kind}webhookconfigurations", _ADMISSION, name=CONFIGURATION) for kind in ("mutating", "validating")
@@ -84,6 +128,11 @@ MAY_READ_RBAC: Final = (
     Access("get", "clusterrolebindings", _RBAC),
     Access("get", "roles", _RBAC, NAMESPACE),
     Access("get", "rolebindings", _RBAC, NAMESPACE),
+)
+MAY_READ_ENFORCEMENT: Final = (
+    Access("get", "validatingadmissionpolicies", _ADMISSION, name=ENFORCEMENT_NAME),
+    Access("get", "validatingadmissionpolicybindings", _ADMISSION, name=ENFORCEMENT_NAME),
+    Access("get", "configmaps", namespace=NAMESPACE, name=ENFORCEMENT_NAME),
 )
 MAY_REACH: Final = tuple(
     Access("get", "services/proxy", namespace=NAMESPACE, name=f"https:{workload.name}:{workload.service}")

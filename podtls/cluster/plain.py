@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from injector import contract
 from podtls.cluster import namespaces, webhooks
-from podtls.cluster.raw_pods import OURS, container, labels
+from podtls.cluster.layout import NAMESPACE
+from podtls.cluster.raw_pods import OURS, annotations, container, is_injected, labels
 from podtls.cluster.reader import Object
 from podtls.cluster.surroundings import Surroundings
-from webhook.decision import Deny, Skip, decide
+from webhook.decision import Decision, Defaults, Deny, Skip, decide
 from webhook.errors import ReviewError
 from webhook.review import request_for
 from webhook.settings import PodSettings
+
+_ANY_SETTINGS: Final = PodSettings(image="any", trust_bundle="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +37,56 @@ def plain(pod: Object, around: Surroundings) -> PlainPod:
     return PlainPod(pod["metadata"]["namespace"], pod["metadata"]["name"], reason, do)
 
 
+def is_enrolled(pod: Object) -> bool:
+    """Whether it is injected, and the webhook can have done it."""
+    return is_injected(pod) and not _by_hand(pod)
+
+
+def _by_hand(pod: Object) -> tuple[str, str] | None:
+    """Why the webhook cannot have written what an injected pod has of ours, and what to do; None where it can have."""
+    opted_out = labels(pod).get(contract.INJECT) == contract.INJECT_DISABLED
+    try:
+        decision = _decision(pod, namespaces.defaults({"metadata": {}}))
+    except ReviewError as error:
+        return _unreadable(error)
+    if isinstance(decision, Skip):
+        # A label can be written later; what else makes the webhook skip a pod cannot.
+        later = ", unless the label is newer" if opted_out else ""
+        do = "remove the label, and recreate it" if opted_out else "take them out of its manifest, and recreate it"
+        return f"{decision.reason}; its containers named podtls-... are not the webhook's{later}", do
+    # Our own pods are injected by hand, in the manifests.
+    if contract.STATUS not in annotations(pod) and pod["metadata"]["namespace"] != NAMESPACE:
+        reason = f"has no annotation {contract.STATUS}: somebody removed it, or wrote the containers by hand"
+        return reason, "recreate it, without containers named podtls-... in its manifest"
+    return None
+
+
 def _reason(pod: Object, around: Surroundings) -> tuple[str, str]:
     """By the webhook's own decision, so in the words of its record; where it would inject, by what came first."""
     name = pod["metadata"]["namespace"]
+    if is_injected(pod) and (by_hand := _by_hand(pod)):
+        return by_hand
     if any(container(pod, ours) for ours in OURS) or contract.INJECTED in labels(pod):
         return "has only part of what podtls adds: somebody changed it, and the CA refuses it", "recreate it"
     if around.namespace is not None and not namespaces.is_enrolled(around.namespace):
         return "its namespace is not enrolled", f"kubectl label namespace {name} {contract.INJECT}=enabled"
     try:
-        request = request_for(pod, namespace=name)
+        decision = _decision(pod, namespaces.defaults(around.namespace or {"metadata": {}}))
     except ReviewError as error:
-        return f"is no pod that podtls can read: {error}", "report it"
-    chosen = namespaces.defaults(around.namespace or {"metadata": {}})
-    decision = decide(request, chosen, PodSettings(image="any", trust_bundle=""))
+        return _unreadable(error)
     if isinstance(decision, Skip):
         return decision.reason, ""
     refused = f"; as it is, it will be refused: {decision.reason}" if isinstance(decision, Deny) else ""
     reason, do = _cause(pod, around)
     return reason, do + refused
+
+
+def _unreadable(error: ReviewError) -> tuple[str, str]:
+    return f"is no pod that podtls can read: {error}", "report it"
+
+
+def _decision(pod: Object, chosen: Defaults) -> Decision:
+    return decide(request_for(pod, namespace=pod["metadata"]["namespace"]), chosen, _ANY_SETTINGS)
 
 
 def _cause(pod: Object, around: Surroundings) -> tuple[str, str]:

@@ -18,7 +18,7 @@ def is_finished(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in _FINISHED
 
 
-def is_enrolled(pod: Object) -> bool:
+def is_injected(pod: Object) -> bool:
     """Whether it has both of our containers and our label; without one of them the CA refuses it."""
     return labels(pod).get(contract.INJECTED) == "true" and all(container(pod, name) for name in OURS)
 

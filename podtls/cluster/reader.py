@@ -4,6 +4,7 @@ The real reader is api.py's; nothing here knows the kubernetes client, and nothi
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
@@ -69,14 +70,18 @@ def read(cluster: ClusterReader, path: str) -> Object | None:
 
 def items(cluster: ClusterReader, path: str, **query: str) -> list[Object]:
     """All items of the list at `path`, page by page. Raises as read()."""
-    found: list[Object] = []
+    return list(each_item(cluster, path, **query))
+
+
+def each_item(cluster: ClusterReader, path: str, **query: str) -> Iterator[Object]:
+    """The same one after the other: of a long list no more than a page is in memory. Raises as read(), on the way."""
     asked = {"limit": _PAGE, **query}
     while True:
         page = read(cluster, f"{path}?{urlencode(asked)}") or {}
-        found += page.get("items") or []
         following = (page.get("metadata") or {}).get("continue")
+        yield from page.pop("items", None) or []
         if not following:
-            return found
+            return
         asked["continue"] = following
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from injector import contract
-from podtls.cluster.raw_pods import environment, is_finished, labels, tls_ports
+from podtls.cluster.raw_pods import environment, labels, tls_ports
 from podtls.cluster.reader import Object
 from webhook.ports import RESERVED_NAME
 
@@ -24,6 +24,19 @@ class PlaintextPort:
 
 
 @dataclass(frozen=True, slots=True)
+class Backend:
+    """What of an enrolled pod is needed here: a cluster has too many pods to keep them whole.
+
+    `tls_ports` and `named_ports` are numbers by name, `pairs` is what the sidecar listens for ("8443=8080,...").
+    """
+
+    labels: dict[str, str]
+    tls_ports: dict[str, int]
+    named_ports: dict[str, int]
+    pairs: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailedCreate:
     """What a controller was told when it tried to create a pod, the last time."""
 
@@ -34,11 +47,23 @@ class FailedCreate:
     message: str
 
 
-def plaintext_ports(service: Object, enrolled: Iterable[Object]) -> Iterator[PlaintextPort]:
-    """The TCP ports of a Service that lead to a port of its enrolled pods on which podtls does not listen."""
+def backend(pod: Object) -> Backend:
+    """What of an enrolled pod plaintext_ports() needs. A Service may name a port of any container."""
+    containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
+    ports = [port for each in containers for port in each.get("ports") or []]
+    return Backend(
+        labels=labels(pod),
+        tls_ports=tls_ports(pod),
+        named_ports={port["name"]: port["containerPort"] for port in ports if port.get("name")},
+        pairs=environment(pod).get(contract.ENV_PORTS, ""),
+    )
+
+
+def plaintext_ports(service: Object, enrolled: Iterable[Backend]) -> Iterator[PlaintextPort]:
+    """The TCP ports of a Service that lead to a port of its enrolled, running pods on which podtls does not listen."""
     spec = service["spec"]
     selector = spec.get("selector") or {}
-    pods = [pod for pod in enrolled if selector and not is_finished(pod) and _selects(selector, pod)]
+    pods = [pod for pod in enrolled if selector and selector.items() <= pod.labels.items()]
     if not pods or spec.get("type") == "ExternalName":
         return
     for port in spec.get("ports") or []:
@@ -78,28 +103,21 @@ def _last(event: Object) -> str:
     return series or event.get("lastTimestamp") or event.get("eventTime") or ""
 
 
-def _selects(selector: dict[str, str], pod: Object) -> bool:
-    return selector.items() <= labels(pod).items()
-
-
-def _is_tls(target: int | str, pod: Object) -> bool:
-    ports = tls_ports(pod)
-    return target in ports if isinstance(target, str) else target in ports.values()
+def _is_tls(target: int | str, pod: Backend) -> bool:
+    return target in pod.tls_ports if isinstance(target, str) else target in pod.tls_ports.values()
 
 
 def _is_reserved(target: int | str) -> bool:
     return isinstance(target, str) and RESERVED_NAME.fullmatch(target) is not None
 
 
-def _advice(target: int | str, pod: Object) -> str:
-    """The port name that stands for the app's port; a Service may name a port of any container."""
+def _advice(target: int | str, pod: Backend) -> str:
+    """The port name that stands for the app's port."""
     if _is_reserved(target):
-        return f"no pod has a port of this name; they have {', '.join(tls_ports(pod)) or 'none'}"
-    containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
-    named = {port.get("name"): port["containerPort"] for each in containers for port in each.get("ports") or []}
-    app_port = target if isinstance(target, int) else named.get(target)
-    by_number = {number: name for name, number in tls_ports(pod).items()}
-    for pair in filter(None, environment(pod).get(contract.ENV_PORTS, "").split(",")):
+        return f"no pod has a port of this name; they have {', '.join(pod.tls_ports) or 'none'}"
+    app_port = target if isinstance(target, int) else pod.named_ports.get(target)
+    by_number = {number: name for name, number in pod.tls_ports.items()}
+    for pair in filter(None, pod.pairs.split(",")):
         tls, _, app = pair.partition("=")
         if app == str(app_port) and int(tls) in by_number:
             return f"set targetPort: {by_number[int(tls)]}"

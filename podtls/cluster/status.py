@@ -3,18 +3,17 @@
 What the caller may not read is a note, not a silence.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from injector import contract
 from podtls.cluster import layout, trust
 from podtls.cluster.namespaces import is_enrolled as is_labelled
-from podtls.cluster.plain import PlainPod, plain
+from podtls.cluster.plain import PlainPod, is_enrolled, plain
 from podtls.cluster.pods import EnrolledPod, enrolled
-from podtls.cluster.raw_pods import is_enrolled, is_finished
-from podtls.cluster.reader import ClusterReader, Object, items, read
-from podtls.cluster.services import FailedCreate, PlaintextPort, failed_creates, plaintext_ports
+from podtls.cluster.raw_pods import is_finished
+from podtls.cluster.reader import ClusterReader, Object, each_item, items, read
+from podtls.cluster.services import Backend, FailedCreate, PlaintextPort, backend, failed_creates, plaintext_ports
 from podtls.cluster.surroundings import Surroundings
 from podtls.errors import ForbiddenError, InputError
 from webhook.review import NAMESPACE
@@ -46,6 +45,15 @@ class _Common:
     configuration_known: bool
     bundle: trust.Certificates
     zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    """What is kept of the pods of a namespace."""
+
+    enrolled: list[EnrolledPod] = field(default_factory=list)
+    plain: list[PlainPod] = field(default_factory=list)
+    backends: list[Backend] = field(default_factory=list)
 
 
 def status(cluster: ClusterReader, namespace: str | None) -> Status:
@@ -81,7 +89,7 @@ def _common(cluster: ClusterReader, notes: list[str]) -> _Common:
 def _all(cluster: ClusterReader) -> dict[str, Object | None]:
     """Enrolled namespaces, and those whose label is gone while pods still have our certificates."""
     listed = {each["metadata"]["name"]: each for each in items(cluster, layout.NAMESPACES)}
-    pods = items(cluster, layout.PODS, labelSelector=f"{contract.INJECTED}=true")
+    pods = each_item(cluster, layout.PODS, labelSelector=f"{contract.INJECTED}=true")
     injected = {pod["metadata"]["namespace"] for pod in pods}
     names = injected | {name for name, each in listed.items() if is_labelled(each)}
     return {name: listed.get(name) for name in names if name not in layout.EXCLUDED}
@@ -99,7 +107,6 @@ def _one(cluster: ClusterReader, name: str, notes: list[str]) -> Object | None:
 
 
 def _part(cluster: ClusterReader, name: str, namespace: Object | None, common: _Common, notes: list[str]) -> Status:
-    pods = _typed(items(cluster, f"{layout.NAMESPACES}/{name}/pods"))
     services = _list(cluster, f"{layout.NAMESPACES}/{name}/services", notes, "names and plaintext ports are not known")
     events = _list(
         cluster, f"{layout.NAMESPACES}/{name}/events", notes, "refused pods are not shown", reason="FailedCreate"
@@ -107,15 +114,30 @@ def _part(cluster: ClusterReader, name: str, namespace: Object | None, common: _
     around = Surroundings(
         namespace, common.configuration, common.configuration_known, common.bundle, common.zone, services
     )
-    ours = [pod for pod in pods if is_enrolled(pod)]
+    pods = _pods(cluster, name, around)
     return Status(
         namespaces=(name,),
         notes=(),
-        enrolled=tuple(enrolled(pod, around) for pod in ours),
-        plain=tuple(plain(pod, around) for pod in pods if not is_enrolled(pod) and not is_finished(pod)),
+        enrolled=tuple(pods.enrolled),
+        plain=tuple(pods.plain),
         failed=tuple(failed_creates(events)),
-        plaintext=tuple(port for service in services for port in plaintext_ports(service, ours)),
+        plaintext=tuple(port for service in services for port in plaintext_ports(service, pods.backends)),
     )
+
+
+def _pods(cluster: ClusterReader, namespace: str, around: Surroundings) -> _Pods:
+    """Each pod is judged as it comes, and let go."""
+    found = _Pods()
+    for item in each_item(cluster, f"{layout.NAMESPACES}/{namespace}/pods"):
+        # The API server leaves the kind out of a list's items.
+        pod = {"apiVersion": "v1", "kind": "Pod", **item}
+        if is_enrolled(pod):
+            found.enrolled.append(enrolled(pod, around))
+            if not is_finished(pod):
+                found.backends.append(backend(pod))
+        elif not is_finished(pod):
+            found.plain.append(plain(pod, around))
+    return found
 
 
 def _read(cluster: ClusterReader, path: str, notes: list[str], consequence: str) -> Object | None:
@@ -139,8 +161,3 @@ def _zone(authority: Object | None) -> str:
     containers = authority["spec"]["template"]["spec"]["containers"] if authority else []
     variables = [variable for each in containers for variable in each.get("env") or []]
     return next((each["value"] for each in variables if each["name"] == _ZONE and each.get("value")), layout.ZONE)
-
-
-def _typed(pods: Sequence[Object]) -> list[Object]:
-    """Pods with the kind that the API server leaves out of a list."""
-    return [{"apiVersion": "v1", "kind": "Pod", **pod} for pod in pods]

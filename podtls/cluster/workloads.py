@@ -1,15 +1,14 @@
-"""Checks of our own objects: workloads ready, endpoints there, accounts and RBAC as the pods need them. Pure."""
+"""Checks of our own workloads: replicas ready, endpoints there. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from podtls.cluster.finding import Finding, ok, problem, unless, warning
+from podtls.cluster.finding import Finding, ok, problem, warning
 from podtls.cluster.layout import CA, INSTALL, NAMESPACE, WEBHOOK, Workload
 from podtls.cluster.reader import Object
 
 _READY: Final = "workloads"
 _ENDPOINTS: Final = "endpoints"
-_RBAC: Final = "rbac"
 _SERVICE_NAME: Final = "kubernetes.io/service-name"
 
 _EFFECTS: Final = {
@@ -48,34 +47,3 @@ def endpoints(workload: Workload, slices: Iterable[Object]) -> Finding:
         what = f"Service {workload.name} has no ready endpoint: {_EFFECTS[workload.name]}"
         return problem(_ENDPOINTS, what, f"kubectl -n {NAMESPACE} get endpointslices,pods")
     return ok(_ENDPOINTS, f"Service {workload.name} has {len(addresses)} ready endpoint(s)")
-
-
-def rbac(
-    accounts: Mapping[tuple[str, str], Object | None],
-    roles: Mapping[tuple[str, str], Object | None],
-    bindings: Mapping[tuple[str, str], Object | None],
-) -> list[Finding]:
-    """Whether what our pods act as and may do is there, and each binding still binds the two."""
-    objects = {**accounts, **roles, **bindings}
-    missing = [
-        problem(_RBAC, f"{kind} {name} is missing", INSTALL) for (kind, name), found in objects.items() if not found
-    ]
-    return unless(
-        [*missing, *_unbound(bindings)], _RBAC, f"{len(objects)} ServiceAccounts, roles and bindings are there"
-    )
-
-
-def _unbound(bindings: Mapping[tuple[str, str], Object | None]) -> Iterator[Finding]:
-    for (kind, name), found in bindings.items():
-        if found is None:
-            continue
-        role = (found["roleRef"]["kind"], found["roleRef"]["name"])
-        subjects = [
-            (subject["kind"], subject.get("namespace"), subject["name"]) for subject in found.get("subjects") or []
-        ]
-        if role != (kind.removesuffix("Binding"), name) or ("ServiceAccount", NAMESPACE, name) not in subjects:
-            what = f"{kind} {name} does not give ServiceAccount {name} its role"
-            yield problem(_RBAC, what, f"kubectl delete {kind.lower()} {name} and {INSTALL}")
-        if len(subjects) > 1:
-            what = f"{kind} {name} gives our role to others, too: {len(subjects)} subjects"
-            yield warning(_RBAC, what, "remove those that are not ours")

@@ -1,4 +1,4 @@
-"""A small API server that is really there: HTTPS on loopback, keep-alive, bearer tokens, the four paths we ask."""
+"""A small API server that is really there: HTTPS on loopback, keep-alive, bearer tokens, the paths that we ask."""
 
 import json
 import ssl
@@ -42,6 +42,8 @@ class ApiServer:
     chunked: bool = False  # answers in chunks, as Go does for what is long
     closes: bool = False  # keeps no connection
     hold: threading.Event = field(default_factory=_set)  # answers when it is set
+    held: str = ""  # the only method that waits for `hold`; empty: all do
+    lease: dict[str, Any] | None = None  # the one Lease of every namespace
     connections: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
 
@@ -70,6 +72,9 @@ class ApiServer:
         """What the real one would say."""
         if self.status is not None or self.garbage is not None:
             return self.status or 200, self.garbage or b'{"kind":"Status"}'
+        return self._lease(body) if "/leases" in path else self._object(method, path, body)
+
+    def _object(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         parts = path.strip("/").split("/")
         match parts:
             case ["apis", "authentication.k8s.io", "v1", "tokenreviews"] if method == "POST":
@@ -88,6 +93,10 @@ class ApiServer:
         known = (namespace, event["metadata"]["name"]) in self.cluster.events
         self.cluster.create_event(namespace, event)
         return (409, b'{"kind":"Status"}') if known else (201, json.dumps(event).encode())
+
+    def _lease(self, body: bytes) -> tuple[int, bytes]:
+        self.lease = json.loads(body) if body else self.lease
+        return (200, json.dumps(self.lease).encode()) if self.lease else (404, b'{"kind":"Status","code":404}')
 
 
 @contextmanager
@@ -134,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.state.requests.append((self.command, self.path))
-        self.state.hold.wait(30)
+        if self.state.held in {"", self.command}:
+            self.state.hold.wait(30)
         authorized = self.headers.get("Authorization") == self.state.accepted
         status, content = self.state.answer(self.command, self.path, body) if authorized else (401, b"{}")
         self.send_response(status)
@@ -150,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_GET  # noqa: N815 - the name in the standard library
+    do_POST = do_PUT = do_GET  # noqa: N815 - the names in the standard library
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the standard library
         """Say nothing."""

@@ -1,6 +1,6 @@
 """Fixtures of the CA's tests: a real authority, a cluster that behaves, a real evidence log, the app before them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,12 @@ from flask.testing import FlaskClient
 
 from audit.log import EvidenceLog
 from ca import authority as authorities
-from ca import creation
+from ca import creation, kube
 from ca.app import create_app
 from ca.authority import Authority
 from ca.settings import Settings
 from injector import contract
+from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, NOW, TRUST_DOMAIN, body_of, pod_object, request_der, service_object, user_of
 from tests.fakes import FakeCluster
 
@@ -45,6 +46,21 @@ def cluster() -> FakeCluster:
     return FakeCluster(
         pods={("shop", "payments-1"): pod}, service_objects=[service_object("payments", {"app": "payments"})]
     )
+
+
+@pytest.fixture
+def server(cluster: FakeCluster, tmp_path: Path) -> Iterator[ApiServer]:
+    """An API server of that cluster, over HTTPS."""
+    with serve(cluster, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
+    """The door's own connection to it."""
+    connected = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+    yield connected
+    connected.close()
 
 
 @pytest.fixture

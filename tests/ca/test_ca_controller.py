@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ca import creation
-from ca.authority import certificate_pem, key_pem, parse
+from ca.authority import Template, certificate_pem, key_pem, parse, sign
 from ca.controller import ISSUING_SECRET, ROOT_SECRET, Secret, reconcile
 from ca.errors import ConfigurationError
 from ca.identity import TrustDomain
@@ -16,8 +19,8 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DOMAIN = TrustDomain("cluster.local")
 
 
-def reconciled(cluster: FakeControlPlane, now: datetime = NOW) -> FakeControlPlane:
-    reconcile(cluster, DOMAIN, "cluster.local", now)
+def reconciled(cluster: FakeControlPlane, now: datetime = NOW, *, zone: str = "cluster.local") -> FakeControlPlane:
+    reconcile(cluster, DOMAIN, zone, now)
     return cluster
 
 
@@ -77,6 +80,24 @@ def test_the_issuing_ca_is_renewed_after_two_thirds_of_its_life_under_the_same_r
     assert cluster.bundle == root.data["tls.crt"]
 
 
+def test_an_authority_that_is_deleted_during_a_round_root_first_does_not_come_back_by_half() -> None:
+    class Deleting(FakeControlPlane):
+        """Somebody deletes the root after our first look, and then the issuing CA."""
+
+        def secret(self, name: str) -> Secret | None:
+            found = super().secret(name)
+            self.secrets.pop(ROOT_SECRET, None) or self.secrets.pop(ISSUING_SECRET, None)
+            return found
+
+    cluster = Deleting(reconciled(FakeControlPlane()).secrets)
+
+    with pytest.raises(ConfigurationError, match=f"Secret {ROOT_SECRET} is gone while {ISSUING_SECRET} is there"):
+        reconciled(cluster)
+
+    assert cluster.writes == []
+    assert cluster.secrets == {}
+
+
 def test_an_issuing_ca_of_another_root_is_replaced() -> None:
     cluster, other = reconciled(FakeControlPlane()), reconciled(FakeControlPlane())
     cluster.secrets[ROOT_SECRET] = other.secrets[ROOT_SECRET]
@@ -84,6 +105,47 @@ def test_an_issuing_ca_of_another_root_is_replaced() -> None:
     reconciled(cluster)
 
     assert cluster.bundle == other.bundle
+
+
+def test_an_issuing_ca_of_another_zone_is_replaced_once_under_the_same_root() -> None:
+    cluster = reconciled(FakeControlPlane())
+    root = cluster.secrets[ROOT_SECRET]
+
+    for _round in range(2):
+        reconciled(cluster, zone="corp.internal")
+
+    constraints = issuing_of(cluster).extensions.get_extension_for_class(x509.NameConstraints).value
+    assert constraints.permitted_subtrees == [x509.DNSName("svc"), x509.DNSName("corp.internal")]
+    assert cluster.writes[2:] == [f"replace {ISSUING_SECRET}"]
+    assert cluster.secrets[ROOT_SECRET] == root
+    assert cluster.bundle == root.data["tls.crt"]
+
+
+def test_an_issuing_ca_without_constraints_is_replaced() -> None:
+    cluster = reconciled(FakeControlPlane())
+    cluster.secrets[ISSUING_SECRET] = unconstrained(cluster.secrets[ROOT_SECRET])
+
+    reconciled(cluster)
+
+    assert cluster.writes[2:] == [f"replace {ISSUING_SECRET}"]
+    assert issuing_of(cluster).extensions.get_extension_for_class(x509.NameConstraints).critical
+
+
+def unconstrained(root: Secret) -> Secret:
+    """An issuing CA of this root that may certify any name."""
+    certificate = x509.load_pem_x509_certificate(root.data["tls.crt"])
+    root_key = serialization.load_pem_private_key(root.data["tls.key"], password=None)
+    assert isinstance(root_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    template = Template(
+        subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "any name")]),
+        public_key=key.public_key(),
+        issuer=certificate.subject,
+        validity=(NOW, NOW + timedelta(days=365)),
+        extensions=((x509.BasicConstraints(ca=True, path_length=0), True),),
+    )
+    made = certificate_pem(sign(template, root_key))
+    return Secret({"tls.crt": made, "tls.key": key_pem(key), "ca.crt": root.data["tls.crt"]}, "7")
 
 
 def test_a_lost_root_is_not_silently_replaced_while_its_issuing_ca_is_there() -> None:

@@ -1,7 +1,7 @@
 """Events of refusals: what `kubectl describe pod` will show, once for each pod and reason, behind answer and record."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from audit.record import CertificateRecord
 from ca import events, kube
 from ca.errors import Caller, RefusedError, UnavailableError
 from injector import contract
-from tests.ca.api_server import ApiServer, serve
+from tests.ca.api_server import ApiServer
 from tests.ca.world import NOW, UID, pod_object
 from tests.fakes import FakeCluster
 
@@ -170,19 +170,6 @@ def test_token_that_is_bound_to_no_pod_has_no_event(
 
 
 # --- over HTTPS ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(cluster: FakeCluster, tmp_path: Path) -> Iterator[ApiServer]:
-    with serve(cluster, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
-    connected = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
-    yield connected
-    connected.close()
 
 
 def test_event_goes_over_the_kept_connection_and_its_repeat_is_no_failure(

@@ -241,6 +241,18 @@ def test_ca_without_its_authority_does_not_start_and_says_why(environment: dict[
     assert "nowhere/tls.crt: No such file or directory" in said.decode()
 
 
+def test_ca_that_cannot_listen_leaves_no_counters_behind(environment: dict[str, str], folder: Path) -> None:
+    counters = folder / "counters"
+    counters.mkdir()
+    told = {**environment, "PODTLS_SOCKET": str(folder / "none/app.sock"), "PROMETHEUS_MULTIPROC_DIR": str(counters)}
+
+    with _gunicorn(told) as process:
+        _, said = process.communicate(timeout=60)
+
+    assert "Can't connect to" in said.decode()
+    assert not counters.exists()
+
+
 def test_nothing_secret_is_said_on_stderr(running: RunningCA, headers: dict[str, str]) -> None:
     running.enroll(headers)
     running.enroll({**headers, "Authorization": "Bearer planted-secret"})

@@ -1,6 +1,5 @@
 """kube.py against a real HTTPS server: what is asked, what is believed, what happens when it fails."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,6 @@ from injector import contract
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, IDENTITY, NOW, TRUST_DOMAIN, service_object
 from tests.fakes import FakeCluster
-
-
-@pytest.fixture
-def server(cluster: FakeCluster, tmp_path: Path) -> Iterator[ApiServer]:
-    with serve(cluster, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
-    connected = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
-    yield connected
-    connected.close()
 
 
 def test_pod_is_attested_over_one_connection_that_is_kept(

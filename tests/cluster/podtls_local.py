@@ -179,8 +179,11 @@ class Podtls:
 
     def _serve(self, name: str, variables: Mapping[str, str], **more: Path) -> None:
         """Gunicorn and Nginx, until the door answers."""
+        # By itself gunicorn would take a folder in /dev/shm, which nobody removes after a `kill -9`.
+        counters = self.folder / name / "metrics"
+        counters.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "gunicorn", "-c", f"python:{name}.gunicorn_conf", f"{name}.app:from_env()"]
-        app = self._start(name, command, variables, **more)
+        app = self._start(name, command, variables, PROMETHEUS_MULTIPROC_DIR=counters, **more)
         wait_until(f"{name} listens", Path(variables["PODTLS_SOCKET"]).exists, watched=[app])
         front = self._start(f"{name}-front", _front(self.folder / name / "run"), {})
         wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, front])

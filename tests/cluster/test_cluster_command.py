@@ -21,7 +21,7 @@ from tests.cluster.installation import account_kubeconfig, render
 from tests.cluster.launch import running_control_plane
 from tests.cluster.podtls_local import Podtls
 from tests.cluster.processes import wait_until
-from tests.podtls.cluster_world import bundle_of, new_authority
+from tests.podtls.cluster_world import ENFORCE, bundle_of, manifests, new_authority
 from webhook.decision import Defaults
 from webhook.settings import PodSettings
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 LABELS = {"app": "web"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fresh() -> Iterator[Cluster]:
     """A cluster of our own, to which nobody has done anything."""
     skip_unless_complete("control-plane")
@@ -71,6 +71,12 @@ def service(namespace: str, name: str, target: int | str) -> Object:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 
+def by_hand(injected: Object) -> Object:
+    """What somebody writes who wants to look enrolled: a pod that the webhook skips, with all that it would add."""
+    metadata = {**{key: injected["metadata"][key] for key in ("labels", "annotations")}, "name": "hand"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**injected["spec"], "hostNetwork": True}}
+
+
 def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_the_webhook(fresh: Cluster) -> None:
     before, absent = findings(fresh)
     fresh.apply(*render())
@@ -86,14 +92,43 @@ def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_th
     # What the API server defaults and reorders is not taken for a change.
     assert applied["MutatingWebhookConfiguration podtls has its six entries, as shipped"] == "ok"
     assert applied["ConfigMap podtls-bundle is missing: there is no authority yet, no pod can start"] == "problem"
+    assert applied["ValidatingWebhookConfiguration podtls has its six entries, as shipped"] == "ok"
     assert applied["StatefulSet podtls-ca: 0 of 2 ready: no enrolled pod can start, and no certificate is renewed"]
     assert [what for what in applied if what.startswith("podtls-ca cannot be reached through the API server: 503")]
-    assert [level for what, level in applied.items() if what.endswith("roles and bindings are there")] == ["ok"]
+    assert [level for what, level in applied.items() if what.endswith("roles and bindings are as shipped")] == ["ok"]
     assert found["entry mtls-port.podtls.io: failurePolicy is Ignore, shipped is Fail"] == "problem"
     assert (
         found["kube-system: is labelled, but never enrolled: the system's and our own namespaces are excluded"]
         == "warning"
     )
+
+
+def test_check_after_somebody_damaged_roles_and_warnings_and_took_the_policy_away(fresh: Cluster) -> None:
+    fresh.apply(*render())
+    labels = {contract.INJECT: "enabled", "podtls.io/enforce": "true"}
+    enforced, plain = (
+        fresh.create_namespace("bank", labels),
+        fresh.create_namespace("plain", {"podtls.io/enforce": "true"}),
+    )
+    _, absent = findings(fresh)
+    fresh.apply(*manifests(ENFORCE))
+    _, enforcing = findings(fresh)
+    fresh.kubectl("patch", "clusterrole", "podtls-ca", "--type=merge", "--patch", json.dumps({"rules": []}))
+    entry = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Fail"}]
+    fresh.kubectl("patch", "validatingwebhookconfiguration", "podtls", "--type=json", "--patch", json.dumps(entry))
+    _, damaged = findings(fresh)
+
+    names = ", ".join(sorted((enforced, plain)))
+    missing = "ValidatingAdmissionPolicy and ValidatingAdmissionPolicyBinding and ConfigMap podtls-enforce is missing"
+    assert absent[f"{names}: has podtls.io/enforce=true, but {missing}: nothing is enforced"] == "problem"
+    assert [
+        level for what, level in enforcing.items() if what.startswith(f"{plain}: has podtls.io/enforce=true, but is")
+    ]
+    assert enforcing[f"enforced: {names}"] == "ok"
+    lost = "create events, create tokenreviews.authentication.k8s.io, get pods, list services"
+    assert damaged[f"ClusterRole podtls-ca does not grant what is shipped: {lost}"] == "problem"
+    refusing = "failurePolicy is Fail, shipped is Ignore: workloads may be refused"
+    assert damaged[f"entry mtls-port.warn.podtls.io: {refusing}"] == "problem"
 
 
 def test_check_sees_what_the_controller_has_published_and_that_the_api_server_trusts_it(podtls: Podtls) -> None:
@@ -142,9 +177,10 @@ def test_status_says_why_pods_are_not_enrolled(podtls: Podtls) -> None:
     create(cluster, namespace, pod("old"))
     unlabelled = status(cluster, "-n", namespace)["plain"]
     cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}=enabled")
-    create(cluster, namespace, pod("new"))
+    stored = create(cluster, namespace, pod("new", automountServiceAccountToken=False))
     create(cluster, namespace, pod("out", metadata={"labels": {contract.INJECT: "disabled"}}))
     create(cluster, namespace, pod("host", ports=(), hostNetwork=True))
+    create(cluster, namespace, by_hand(stored))
 
     found = status(cluster)
 
@@ -155,6 +191,8 @@ def test_status_says_why_pods_are_not_enrolled(podtls: Podtls) -> None:
         "old": "older than the namespace's label",
         "out": "label podtls.io/inject=disabled opts out",
         "host": "hostNetwork pods share the node's ports and addresses",
+        "hand": "hostNetwork pods share the node's ports and addresses; "
+        "its containers named podtls-... are not the webhook's",
     }
     assert [each["name"] for each in found["enrolled"] if each["namespace"] == namespace] == ["new"]
 

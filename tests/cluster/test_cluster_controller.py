@@ -1,23 +1,28 @@
 """The controller on a real API server: one authority whoever is first, caBundle that stays, and recovery of it all."""
 
 import base64
+import copy
 import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from ca import kube
 from ca.control_plane import FIELD_MANAGER, KubernetesControlPlane
 from ca.controller import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
 from ca.identity import TrustDomain
-from injector import contract
+from injector import certificate, contract, est
 from tests.cluster.api import Object, create, pod, refusal
 from tests.cluster.conftest import skip_unless_complete
+from tests.cluster.door import SECONDS, give_address, pod_token
 from tests.cluster.installation import (
     CONFIGURATION,
     CONFIGURATIONS,
@@ -32,6 +37,7 @@ from tests.cluster.processes import is_running, wait_until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 RACERS = 4
+REACHED = "--for=jsonpath={{.status.replicas}}={}"
 WORKLOADS = {"statefulset/podtls-webhook": 2, "statefulset/podtls-ca": 2, "deployment/podtls-controller": 2}
 
 
@@ -56,14 +62,40 @@ def test_plain_apply_of_the_manifests_is_what_the_readme_says(alone: Podtls) -> 
 
 def test_pod_security_lets_all_of_our_own_pods_be_created(alone: Podtls) -> None:
     for workload, count in WORKLOADS.items():
-        reached = f"--for=jsonpath={{.status.replicas}}={count}"
-        alone.cluster.kubectl("wait", workload, "-n", NAMESPACE, reached, "--timeout=30s")
+        alone.cluster.kubectl("wait", workload, "-n", NAMESPACE, REACHED.format(count), "--timeout=30s")
 
     labels = alone.cluster.get("namespace", NAMESPACE)["metadata"]["labels"]
     pods = alone.cluster.get("pods", "-n", NAMESPACE)["items"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert len(pods) == sum(WORKLOADS.values())
     assert {each["spec"]["priorityClassName"] for each in pods} == {"podtls"}
+
+
+@pytest.mark.parametrize("workload", ["podtls-webhook", "podtls-ca"])
+def test_pods_of_which_none_is_ready_can_be_evicted(alone: Podtls, workload: str) -> None:
+    pods = [f"{workload}-{number}" for number in range(2)]
+    alone.cluster.kubectl("wait", f"statefulset/{workload}", "-n", NAMESPACE, REACHED.format(2), "--timeout=30s")
+    for each in pods:
+        # As the kubelet has it when containers run and their probes fail; without conditions it is not ready.
+        running = ["--subresource=status", "--type=merge", "--patch", '{"status": {"phase": "Running"}}']
+        alone.cluster.kubectl("patch", "pod", each, "-n", NAMESPACE, *running)
+    wait_until("the budget has seen them", lambda: "expectedPods" in budget(alone, workload))
+    assert (budget(alone, workload)["currentHealthy"], budget(alone, workload)["disruptionsAllowed"]) == (0, 0)
+
+    said = [json.loads(evict(alone, each)) for each in pods]
+
+    assert [each["status"] for each in said] == ["Success"] * 2
+
+
+def budget(podtls: Podtls, name: str) -> Object:
+    status: Object = podtls.cluster.get("poddisruptionbudget", name, "-n", NAMESPACE).get("status", {})
+    return status
+
+
+def evict(podtls: Podtls, pod: str) -> str:
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    return podtls.cluster.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body))
 
 
 def test_controllers_that_all_believe_to_lead_make_one_authority_and_publish_the_same(alone: Podtls) -> None:
@@ -148,6 +180,50 @@ def test_second_replica_takes_over_when_the_first_is_killed(alone: Podtls) -> No
     assert secret(alone, ROOT_SECRET) == root
     assert alone.bundle == root["tls.crt"]
     alone.stop()
+
+
+def test_another_zone_takes_a_new_issuing_ca_under_the_same_root(alone: Podtls) -> None:
+    alone.start_controller()
+    alone.await_authority()
+    bundle, root, before = alone.bundle, secret(alone, ROOT_SECRET), secret(alone, ISSUING_SECRET)
+    alone.stop()
+
+    with in_zone(alone, "corp.internal"):
+        alone.start_controller()
+        wait_until("the issuing CA is another one", lambda: secret(alone, ISSUING_SECRET) != before)
+        alone.start_ca()
+        names = enrolled_names(alone)
+
+    assert "podtls-webhook.podtls-system.svc.corp.internal" in names
+    assert (alone.bundle, secret(alone, ROOT_SECRET)) == (bundle, root)
+    assert alone.ca_bundles() == {bundle}
+
+
+@contextmanager
+def in_zone(podtls: Podtls, zone: str) -> Iterator[None]:
+    """Programs that start meanwhile have this PODTLS_ZONE; all are stopped at the end."""
+    shipped, podtls.objects = podtls.objects, copy.deepcopy(podtls.objects)
+    specs = [
+        each["spec"]["template"]["spec"] for each in podtls.objects if each["kind"] in {"StatefulSet", "Deployment"}
+    ]
+    containers = [each for spec in specs for each in (*spec.get("initContainers", ()), *spec["containers"])]
+    for variable in (each for container in containers for each in container["env"] if each["name"] == "PODTLS_ZONE"):
+        variable["value"] = zone
+    try:
+        yield
+    finally:
+        podtls.stop()
+        podtls.objects = shipped
+
+
+def enrolled_names(podtls: Podtls) -> list[str]:
+    """The DNS names that the CA gives a pod of the webhook."""
+    give_address(podtls.cluster, NAMESPACE, "podtls-webhook-0")
+    token = pod_token(podtls.cluster, NAMESPACE, "podtls-webhook-0", account="podtls-webhook")
+    request = certificate.make_request(certificate.make_key())
+    leaf, *_ = est.enroll(podtls.door("ca"), request, token=token, deadline=time.monotonic() + SECONDS)
+    alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return alternative.get_values_for_type(x509.DNSName)
 
 
 def test_deleting_our_namespace_and_applying_again_recovers_without_hands(alone: Podtls) -> None:

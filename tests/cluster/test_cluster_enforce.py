@@ -1,9 +1,12 @@
-"""components/enforce on a real kube-apiserver: every rule allows and refuses, and none of them needs the webhook."""
+"""components/enforce on a real kube-apiserver: who must be enrolled, how strictly, and what goes on as ever.
 
-import copy
+That our containers must be as podtls writes them is in test_cluster_enforce_tampering.py.
+"""
+
 import json
-import os
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,93 +15,49 @@ import pytest
 from injector import contract
 from tests.cluster.api import Object, create, message, pod, refusal
 from tests.cluster.conftest import Namespaces
-from tests.cluster.errors import KubectlError
-from tests.cluster.installation import MANIFESTS, find, render
-from tests.cluster.podtls_local import Podtls
+from tests.cluster.enforcement import (
+    BY_HAND,
+    DENIED,
+    ENFORCED,
+    SAYS,
+    as_injected,
+    changed,
+    in_force,
+    rendered,
+    set_in_both,
+)
+from tests.cluster.installation import NAMESPACE, find
+from tests.cluster.podtls_local import ROOT, Podtls
 from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-ENFORCED = {"podtls.io/enforce": "true"}
-SAYS = "podtls.io/enforce=true on the namespace: "
-OPT_OUT = f"{SAYS}the label podtls.io/inject=disabled is not allowed on its pods; remove the label."
-NOT_INJECTED = f"{SAYS}the pod does not carry podtls-init and podtls-nginx as podtls injects them"
-WEAKER = (
-    f"{SAYS}podtls.io/mode of the pod is weaker than the namespace's mode {{}}; remove the annotation podtls.io/mode."
-)
-MOUNTS = f"{SAYS}only podtls's own containers may mount volumes named podtls-*."
-IMAGES = f"{SAYS}the images of podtls-init and podtls-nginx may not be changed."
-EPHEMERAL = f"{SAYS}ephemeral containers may not mount volumes named podtls-*."
-KUSTOMIZATION = """\
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [{default}]
-components: [{enforce}]
-"""
-
-
-def rendered(folder: Path) -> list[Object]:
-    """What somebody gets who adds the component on top of overlays/default."""
-    paths = {"default": MANIFESTS / "overlays/default", "enforce": MANIFESTS / "components/enforce"}
-    relative = {name: os.path.relpath(path, folder) for name, path in paths.items()}
-    (folder / "kustomization.yaml").write_text(KUSTOMIZATION.format(**relative))
-    return render(folder)
+OPT_OUT = "the label podtls.io/inject=disabled is not allowed on its pods; remove the label."
+NOT_ENROLLED = "it enrolls no pods, since it is not labelled podtls.io/inject=enabled; label the namespace so."
+HOST_NETWORK = "pods with hostNetwork cannot be enrolled."
+WINDOWS = "Windows pods cannot be enrolled."
+NOT_INJECTED = "the pod does not carry podtls-init and podtls-nginx; is the webhook running?"
+WEAKER = "podtls.io/mode of the pod is weaker than the namespace's mode {}; remove the annotation podtls.io/mode."
+IMAGE = "the image of podtls-init and podtls-nginx must be {} (ConfigMap podtls-enforce in podtls-system)."
+MIRROR = {"annotations": {"kubernetes.io/config.mirror": "x"}}
 
 
 @pytest.fixture(scope="module")
 def enforcing(podtls: Podtls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podtls]:
     """The cluster with the component, in force."""
-    objects = rendered(tmp_path_factory.mktemp("enforce"))
-    added = [each for each in objects if each["metadata"]["name"] == "podtls-enforce"]
-    podtls.cluster.apply(*added)
-    namespace = podtls.cluster.create_namespace("enforced", ENFORCED)
-    wait_until("the policy is in force", lambda: SAYS in refusal(podtls.cluster, namespace, pod()))
-    yield podtls
-    for each in added:
-        where = ["-n", each["metadata"]["namespace"]] if "namespace" in each["metadata"] else []
-        podtls.cluster.kubectl("delete", each["kind"], each["metadata"]["name"], *where)
+    with in_force(podtls, tmp_path_factory.mktemp("enforce")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def injected(podtls: Podtls) -> Object:
-    """A pod as the webhook makes it, to be written by hand where no webhook is asked."""
-    namespace = podtls.cluster.create_namespace("shop", {contract.INJECT: "enabled"})
-    stored = create(podtls.cluster, namespace, pod(automountServiceAccountToken=False), dry_run=True)
-    kept = ("name", "labels", "annotations")
-    metadata = {key: value for key, value in stored["metadata"].items() if key in kept}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": stored["spec"]}
+    """A pod as the webhook makes it."""
+    return as_injected(podtls)
 
 
-@pytest.fixture
-def enforced(enforcing: Podtls) -> Iterator[Namespaces]:
-    """Makes enforced namespaces that are not enrolled: nobody but the policy looks at their pods."""
-    made: list[str] = []
-
-    def make(labels: dict[str, str] | None = None) -> str:
-        made.append(enforcing.cluster.create_namespace("enforced", ENFORCED | (labels or {})))
-        return made[-1]
-
-    yield make
-    enforcing.cluster.kubectl("delete", "namespace", *made, "--wait=false")
-
-
-def changed(raw: Object, change: Callable[[Any], object]) -> Object:
-    copied = copy.deepcopy(raw)
-    change(copied)
-    return copied
-
-
-def init(raw: Any, place: int) -> Any:
-    return raw["spec"]["initContainers"][place]
-
-
-def with_mode(raw: Object, mode: str) -> Object:
-    def change(copied: Any) -> None:
-        for container in copied["spec"]["initContainers"]:
-            (variable,) = [each for each in container["env"] if each["name"] == contract.ENV_MODE]
-            variable["value"] = mode
-
-    return changed(raw, change)
+def by_hand(podtls: Podtls, labels: dict[str, str] | None = None) -> str:
+    """A namespace, enrolled and enforced, where nobody but the policy looks at pods."""
+    return podtls.cluster.create_namespace("enforced", BY_HAND | (labels or {}))
 
 
 def test_policy_has_no_expression_that_the_api_server_warns_of(enforcing: Podtls) -> None:
@@ -114,94 +73,31 @@ def test_policy_has_no_expression_that_the_api_server_warns_of(enforcing: Podtls
     assert policy["status"]["observedGeneration"] == policy["metadata"]["generation"]
 
 
-def test_image_that_is_demanded_is_the_one_that_is_injected(enforcing: Podtls, tmp_path: Path) -> None:
+def test_what_is_demanded_is_what_is_injected(enforcing: Podtls, injected: Object, tmp_path: Path) -> None:
     parameters = find(rendered(tmp_path), "ConfigMap", "podtls-enforce")
 
-    assert parameters["data"] == {"image": enforcing.init_image}
+    environment = {each["name"]: each.get("value") for each in injected["spec"]["initContainers"][0]["env"]}
+    assert parameters["data"] == {"image": enforcing.init_image, "caUrl": environment[contract.ENV_CA_URL]}
 
 
 def test_injected_pod_is_admitted_through_the_webhook_and_by_hand(
-    enforcing: Podtls, enrolled: Namespaces, enforced: Namespaces, injected: Object
+    enforcing: Podtls, enrolled: Namespaces, injected: Object
 ) -> None:
     stored = create(enforcing.cluster, enrolled(ENFORCED), pod())
 
     assert [container["name"] for container in stored["spec"]["initContainers"]] == ["podtls-init", "podtls-nginx"]
-    assert refusal(enforcing.cluster, enforced(), injected) == ""
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        pytest.param(
-            lambda raw: raw["metadata"]["labels"].update({contract.INJECT: "disabled"}), OPT_OUT, id="opt-out"
-        ),
-        pytest.param(lambda raw: raw["spec"].pop("initContainers"), NOT_INJECTED, id="the label says injected"),
-        pytest.param(lambda raw: raw["spec"]["initContainers"].pop(0), NOT_INJECTED, id="no init container"),
-        pytest.param(lambda raw: raw["spec"]["initContainers"].pop(), NOT_INJECTED, id="no sidecar"),
-        pytest.param(
-            lambda raw: init(raw, 0).update(image="example.test/x:1"), NOT_INJECTED, id="init of another image"
-        ),
-        pytest.param(
-            lambda raw: init(raw, 1).update(image="example.test/x:1"), NOT_INJECTED, id="another sidecar image"
-        ),
-        pytest.param(lambda raw: init(raw, 0).update(command=["/bin/true"]), NOT_INJECTED, id="another init command"),
-        pytest.param(
-            lambda raw: init(raw, 1).update(command=["/bin/true"]), NOT_INJECTED, id="another sidecar command"
-        ),
-        pytest.param(lambda raw: init(raw, 1).pop("command"), NOT_INJECTED, id="no sidecar command"),
-        pytest.param(lambda raw: init(raw, 0).update(args=["x"]), NOT_INJECTED, id="init with arguments"),
-        pytest.param(lambda raw: init(raw, 1).update(args=["ready"]), NOT_INJECTED, id="sidecar with arguments"),
-        pytest.param(
-            lambda raw: (init(raw, 1).pop("restartPolicy"), init(raw, 1).pop("startupProbe")),
-            NOT_INJECTED,
-            id="sidecar that does not stay",
-        ),
-        pytest.param(
-            lambda raw: raw["spec"]["containers"][0].update(volumeMounts=[{"name": "podtls-run", "mountPath": "/x"}]),
-            MOUNTS,
-            id="app mounts the key",
-        ),
-        pytest.param(
-            lambda raw: raw["spec"]["initContainers"].append(
-                {"name": "thief", "image": "x", "volumeMounts": [{"name": "podtls-token", "mountPath": "/x"}]}
-            ),
-            MOUNTS,
-            id="init container mounts the token",
-        ),
-        pytest.param(
-            lambda raw: init(raw, 1)["env"].append({"name": contract.ENV_MODE, "value": "permissive"}),
-            WEAKER.format("mtls"),
-            id="mode given twice",
-        ),
-    ],
-)
-def test_pod_that_is_not_as_injected_is_refused(
-    enforcing: Podtls, enforced: Namespaces, injected: Object, change: Callable[[Any], object], said: str
-) -> None:
-    refused = message(refusal(enforcing.cluster, enforced(), changed(injected, change)))
-
-    assert "ValidatingAdmissionPolicy 'podtls-enforce' with binding 'podtls-enforce' denied request: " + said in refused
-
-
-MODES = {"": ("mtls",), "mtls": ("mtls",), "bogus": ("mtls",), "tls": ("mtls", "tls"), "permissive": contract.MODES}
-
-
-@pytest.mark.parametrize("wanted", [pytest.param(mode, id=f"namespace {mode or 'without mode'}") for mode in MODES])
-def test_pod_may_be_as_strict_as_its_namespace_or_stricter(
-    enforcing: Podtls, enforced: Namespaces, injected: Object, wanted: str
-) -> None:
-    namespace = enforced({contract.MODE: wanted} if wanted else None)
-
-    refused = {mode: refusal(enforcing.cluster, namespace, with_mode(injected, mode)) for mode in contract.MODES}
-
-    assert [mode for mode, why in refused.items() if not why] == list(MODES[wanted])
-    assert all(WEAKER.format(wanted or "mtls") in why for why in refused.values() if why)
+    assert refusal(enforcing.cluster, by_hand(enforcing), injected) == ""
 
 
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        pytest.param(pod(hostNetwork=True), NOT_INJECTED, id="host network"),
+        pytest.param(pod(hostNetwork=True), HOST_NETWORK, id="host network"),
+        pytest.param(pod(os={"name": "windows"}), WINDOWS, id="windows"),
+        pytest.param(pod(nodeSelector={"kubernetes.io/os": "windows"}), WINDOWS, id="windows by node selector"),
+        pytest.param(
+            pod(metadata=MIRROR, nodeName="node", automountServiceAccountToken=False), NOT_INJECTED, id="mirror"
+        ),
         pytest.param(pod(metadata={"labels": {contract.INJECT: "disabled"}}), OPT_OUT, id="opt-out"),
         pytest.param(pod(metadata={"annotations": {contract.MODE: "tls"}}), WEAKER.format("mtls"), id="weaker mode"),
     ],
@@ -210,59 +106,182 @@ def test_what_the_webhook_lets_pass_is_refused_where_it_is_enforced(
     enforcing: Podtls, enrolled: Namespaces, raw: Object, said: str
 ) -> None:
     assert refusal(enforcing.cluster, enrolled(), raw) == ""
-    assert said in refusal(enforcing.cluster, enrolled(ENFORCED), raw)
+    assert DENIED + said in message(refusal(enforcing.cluster, enrolled(ENFORCED), raw))
 
 
-def test_our_images_cannot_be_changed_and_the_apps_can(
-    enforcing: Podtls, enforced: Namespaces, injected: Object
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(lambda raw: raw["spec"].update(hostNetwork=True), HOST_NETWORK, id="host network"),
+        pytest.param(
+            lambda raw: raw["spec"].update(nodeSelector={"kubernetes.io/os": "windows"}), WINDOWS, id="windows"
+        ),
+        pytest.param(
+            lambda raw: raw["metadata"]["labels"].update({contract.INJECT: "disabled"}), OPT_OUT, id="opt-out"
+        ),
+    ],
+)
+def test_containers_written_by_hand_do_not_help_a_pod_that_the_webhook_skips(
+    enforcing: Podtls, enrolled: Namespaces, injected: Object, change: Callable[[Any], object], said: str
 ) -> None:
-    namespace = enforced()
-    create(enforcing.cluster, namespace, injected)
+    raw = changed(injected, change)
 
-    enforcing.cluster.kubectl("set", "image", "pod/web", "app=example.test/app:2", "-n", namespace)
-    enforcing.cluster.kubectl("label", "pod", "web", "tier=front", "-n", namespace)
-    for name in ("podtls-init", "podtls-nginx"):
-        with pytest.raises(KubectlError) as refused:
-            enforcing.cluster.kubectl("set", "image", "pod/web", f"{name}=example.test/x:1", "-n", namespace)
-        assert IMAGES in str(refused.value)
+    assert refusal(enforcing.cluster, enrolled(), raw) == ""
+    assert DENIED + said in message(refusal(enforcing.cluster, enrolled(ENFORCED), raw))
 
 
-def test_pod_from_before_the_policy_can_still_be_labelled(enforcing: Podtls) -> None:
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param({}, id="without the label"),
+        pytest.param({contract.INJECT: "disabled"}, id="disabled"),
+    ],
+)
+def test_enforced_namespace_that_is_not_enrolled_admits_nothing_and_says_why(
+    enforcing: Podtls, injected: Object, labels: dict[str, str]
+) -> None:
+    namespace = enforcing.cluster.create_namespace("enforced", ENFORCED | labels)
+
+    for raw in (pod(), injected):
+        assert DENIED + NOT_ENROLLED in message(refusal(enforcing.cluster, namespace, raw))
+
+
+@pytest.mark.parametrize("value", ["enabled", "true", ""])
+def test_any_other_value_of_the_label_enrolls_and_is_enforced(
+    enforcing: Podtls, enrolled: Namespaces, value: str
+) -> None:
+    stored = create(enforcing.cluster, enrolled({**ENFORCED, contract.INJECT: value}), pod())
+
+    assert stored["metadata"]["labels"][contract.INJECTED] == "true"
+
+
+@pytest.mark.parametrize(
+    "labels", [pytest.param({}, id="no label"), pytest.param({"podtls.io/enforce": "false"}, id="false")]
+)
+def test_namespaces_that_are_not_enforced_are_left_alone(enforcing: Podtls, labels: dict[str, str]) -> None:
+    namespace = enforcing.cluster.create_namespace("plain", labels)
+
+    assert refusal(enforcing.cluster, namespace, pod(hostNetwork=True, shareProcessNamespace=True)) == ""
+    assert refusal(enforcing.cluster, namespace, pod(os={"name": "windows"})) == ""
+
+
+MODES = {"": ("mtls",), "mtls": ("mtls",), "bogus": ("mtls",), "tls": ("mtls", "tls"), "permissive": contract.MODES}
+
+
+@pytest.mark.parametrize("wanted", [pytest.param(mode, id=f"namespace {mode or 'without mode'}") for mode in MODES])
+def test_pod_may_be_as_strict_as_its_namespace_or_stricter(enforcing: Podtls, injected: Object, wanted: str) -> None:
+    namespace = by_hand(enforcing, {contract.MODE: wanted} if wanted else None)
+    pods = {
+        mode: changed(injected, partial(set_in_both, name=contract.ENV_MODE, value=mode)) for mode in contract.MODES
+    }
+
+    refused = {mode: refusal(enforcing.cluster, namespace, pods[mode]) for mode in contract.MODES}
+
+    assert [mode for mode, why in refused.items() if not why] == list(MODES[wanted])
+    assert all(WEAKER.format(wanted or "mtls") in why for why in refused.values() if why)
+
+
+def test_workloads_get_their_pods_and_go_their_way(enforcing: Podtls, enrolled: Namespaces) -> None:
+    namespace = enrolled(ENFORCED)
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": pod()["spec"]}
+    deployed = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    once = {"template": {"metadata": {}, "spec": {**pod()["spec"], "restartPolicy": "Never"}}}
+
+    create(enforcing.cluster, namespace, workload("apps/v1", "Deployment", deployed))
+    create(enforcing.cluster, namespace, workload("batch/v1", "Job", once))
+    enforcing.cluster.kubectl("scale", "deployment/web", "--replicas=2", "-n", namespace)
+    wait_until("three pods are there", lambda: len(pods_of(enforcing, namespace)) == 3)
+    (task,) = pods_of(enforcing, namespace, "job-name=web")
+    # What its kubelet would say. Then the Job's controller takes its finalizer off the pod: an update.
+    succeeded = json.dumps({"status": {"phase": "Succeeded"}})
+    enforcing.cluster.kubectl(
+        "patch", "pod", task["metadata"]["name"], "-n", namespace, "--subresource=status", "--patch", succeeded
+    )
+
+    wait_until("the Job is complete", lambda: job_of(enforcing, namespace).get("succeeded") == 1)
+    found = pods_of(enforcing, namespace)
+    assert {each["metadata"]["labels"][contract.INJECTED] for each in found} == {"true"}
+    assert [each["metadata"].get("finalizers") for each in found] == [None, None, None]
+
+
+def workload(version: str, kind: str, spec: Object) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "web"}, "spec": spec}
+
+
+def pods_of(podtls: Podtls, namespace: str, selector: str = "") -> list[Any]:
+    found: list[Any] = podtls.cluster.get("pods", "-n", namespace, "-l", selector)["items"]
+    return found
+
+
+def job_of(podtls: Podtls, namespace: str) -> dict[str, Any]:
+    status: dict[str, Any] = podtls.cluster.get("job", "web", "-n", namespace)["status"]
+    return status
+
+
+def test_pod_from_before_the_policy_can_still_be_changed(enforcing: Podtls) -> None:
     namespace = enforcing.cluster.create_namespace("later")
-    create(enforcing.cluster, namespace, pod())
+    create(enforcing.cluster, namespace, pod(shareProcessNamespace=True))
     enforcing.cluster.kubectl("label", "namespace", namespace, "podtls.io/enforce=true")
     wait_until("the policy looks here", lambda: SAYS in refusal(enforcing.cluster, namespace, pod("second")))
 
     enforcing.cluster.kubectl("label", "pod", "web", "seen=yes", "-n", namespace)
+    enforcing.cluster.kubectl("set", "image", "pod/web", "app=example.test/app:2", "-n", namespace)
+    enforcing.cluster.kubectl("debug", "web", "--image=example.test/debug:1", "--attach=false", "-n", namespace)
 
-    assert enforcing.cluster.get("pod", "web", "-n", namespace)["metadata"]["labels"] == {"seen": "yes"}
+    found = enforcing.cluster.get("pod", "web", "-n", namespace)
+    assert found["metadata"]["labels"] == {"seen": "yes"}
+    assert len(found["spec"]["ephemeralContainers"]) == 1
 
 
-def test_ephemeral_container_is_allowed_but_not_with_our_volumes(
-    enforcing: Podtls, enforced: Namespaces, injected: Object
+def test_upgrade_as_the_guide_says_admits_pods_of_both_versions(
+    enforcing: Podtls, enrolled: Namespaces, injected: Object
 ) -> None:
-    namespace = enforced()
-    create(enforcing.cluster, namespace, injected)
+    section = (ROOT / "docs/install.md").read_text().partition("## Upgrade\n")[2].partition("\n## ")[0]
+    before, after = re.findall(r"patch configmap podtls-enforce --type merge -p '(.*)'", section)
+    old, new = enforcing.init_image, "example.test/podtls-init:0.2.0"
+    asked, unasked = enrolled(ENFORCED), by_hand(enforcing)
+    upgraded = changed(injected, lambda raw: [each.update(image=new) for each in raw["spec"]["initContainers"]])
+    try:
+        set_parameters(enforcing, re.sub("REGISTRY/podtls-init:[0-9.]+", old, before))
+        set_parameters(enforcing, json.dumps({"data": {"image": new}}))
+        wait_until("the new image is admitted", lambda: not refusal(enforcing.cluster, unasked, upgraded))
+        through_the_old_webhook = refusal(enforcing.cluster, asked, pod())
+        third = refusal(enforcing.cluster, unasked, changed(upgraded, lambda raw: with_image(raw, "example.test/x:1")))
+        set_parameters(enforcing, after)
+        wait_until("the old image is refused", lambda: bool(refusal(enforcing.cluster, asked, pod())))
+        refused = refusal(enforcing.cluster, asked, pod())
+    finally:
+        set_parameters(enforcing, json.dumps({"data": {"image": old, "previous": None}}))
+        wait_until("all is as before", lambda: not refusal(enforcing.cluster, asked, pod()))
 
-    debug(enforcing, namespace, {"name": "debugger", "image": "example.test/debug:1"})
-    for volume in ("podtls-run", "podtls-token"):
-        mounts = [{"name": volume, "mountPath": "/stolen"}]
-        with pytest.raises(KubectlError) as refused:
-            debug(enforcing, namespace, {"name": "thief", "image": "x", "volumeMounts": mounts})
-        assert EPHEMERAL in str(refused.value)
+    assert through_the_old_webhook == ""
+    assert IMAGE.format(f"{new} or {old}") in third
+    assert IMAGE.format(new) in refused
 
 
-def debug(podtls: Podtls, namespace: str, container: Object) -> None:
-    patch = json.dumps({"spec": {"ephemeralContainers": [container]}})
-    podtls.cluster.kubectl(
-        "patch", "pod", "web", "-n", namespace, "--subresource=ephemeralcontainers", "--patch", patch
-    )
+def with_image(raw: Any, image: str) -> None:
+    raw["spec"]["initContainers"][0].update(image=image)
 
 
-def test_policy_holds_while_the_webhook_is_down(
-    enforcing: Podtls, enforced: Namespaces, enrolled: Namespaces, injected: Object
-) -> None:
-    namespace, asked = enforced(), enrolled(ENFORCED)
+def set_parameters(podtls: Podtls, patch: str) -> None:
+    podtls.cluster.kubectl("patch", "configmap", "podtls-enforce", "-n", NAMESPACE, "--type", "merge", "-p", patch)
+
+
+def test_second_image_outlives_another_apply_of_the_component(enforcing: Podtls, tmp_path: Path) -> None:
+    parameters = find(rendered(tmp_path), "ConfigMap", "podtls-enforce")
+    try:
+        enforcing.cluster.kubectl("apply", "-f", "-", input=json.dumps(parameters))
+        set_parameters(enforcing, json.dumps({"data": {"previous": "example.test/podtls-init:0.0.9"}}))
+        enforcing.cluster.kubectl("apply", "-f", "-", input=json.dumps(parameters))
+        found = enforcing.cluster.get("configmap", "podtls-enforce", "-n", NAMESPACE)
+    finally:
+        set_parameters(enforcing, json.dumps({"data": {"previous": None}}))
+
+    assert found["data"] == {**parameters["data"], "previous": "example.test/podtls-init:0.0.9"}
+
+
+def test_policy_holds_while_the_webhook_is_down(enforcing: Podtls, enrolled: Namespaces, injected: Object) -> None:
+    namespace, asked = by_hand(enforcing), enrolled(ENFORCED)
     enforcing.stop("webhook-front", "webhook")
     try:
         refused = refusal(enforcing.cluster, namespace, pod())
@@ -271,6 +290,6 @@ def test_policy_holds_while_the_webhook_is_down(
     finally:
         enforcing.start_webhook()
 
-    assert NOT_INJECTED in refused
+    assert DENIED + NOT_INJECTED in refused
     assert 'failed calling webhook "mtls-port.podtls.io"' in unasked
     assert admitted["metadata"]["name"] == "web"

@@ -1,19 +1,18 @@
 """RBAC as written is all that our ServiceAccounts have, and none of it can be left out: each verb's loss is felt."""
 
-import copy
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from ca import kube
-from ca.control_plane import KubernetesControlPlane, election
-from ca.controller import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from ca.control_plane import CONFIGURATION, LEASE, KubernetesControlPlane, election
+from ca.controller import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
 from ca.errors import UnavailableError as ControllerError
 from ca.events import REASON
 from ca.identity import TrustDomain
@@ -35,17 +34,30 @@ CONTROLLER = f"system:serviceaccount:{NAMESPACE}:podtls-controller"
 CA = f"system:serviceaccount:{NAMESPACE}:podtls-ca"
 
 
-def grants(account: str) -> list[tuple[str, str, str]]:
-    """(kind of role, resource, verb): everything that the manifests give an account."""
+class Grant(NamedTuple):
+    """One thing that a role allows: a verb on a resource; `name` is the only object that it is for, empty: all."""
+
+    role: str
+    resource: str
+    verb: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
+def grants(account: str) -> list[Grant]:
+    """Everything that the manifests give an account."""
     kinds = ("Role", "ClusterRole")
     roles = [each for each in render() if each["kind"] in kinds and each["metadata"]["name"] == account]
     return sorted(
         {
-            (role["kind"], resource, verb)
+            Grant(role["kind"], resource, verb, name)
             for role in roles
             for rule in role["rules"]
             for resource in rule["resources"]
             for verb in rule["verbs"]
+            for name in rule.get("resourceNames", [""])
         }
     )
 
@@ -63,7 +75,7 @@ def test_our_accounts_may_do_what_the_manifests_say_and_no_more(podtls: Podtls) 
     assert listed(podtls.cluster, CONTROLLER) - nobody == {
         "configmaps [] [] [create]",
         "secrets [] [] [create]",
-        "secrets [] [podtls-root] [get update]",
+        "secrets [] [podtls-root] [get]",
         "secrets [] [podtls-issuing] [get update]",
         "configmaps [] [podtls-bundle] [get patch]",
         "leases.coordination.k8s.io [] [] [create]",
@@ -81,14 +93,14 @@ def listed(cluster: Cluster, user: str) -> set[str]:
 # --- the CA, in the cluster where it works ---------------------------------------------------------------------------
 
 CA_FEELS = {
-    ("ClusterRole", "tokenreviews", "create"): "the API server answers 403 when asked for a TokenReview",
-    ("ClusterRole", "pods", "get"): "the API server answers 403 when asked for a Pod",
-    ("ClusterRole", "services", "list"): "the API server answers 403 when asked for Services",
+    Grant("ClusterRole", "tokenreviews", "create"): "the API server answers 403 when asked for a TokenReview",
+    Grant("ClusterRole", "pods", "get"): "the API server answers 403 when asked for a Pod",
+    Grant("ClusterRole", "services", "list"): "the API server answers 403 when asked for Services",
 }
 
 
-@pytest.mark.parametrize("grant", CA_FEELS, ids=" ".join)
-def test_ca_signs_nothing_without(podtls: Podtls, enrolled: Namespaces, grant: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize("grant", CA_FEELS, ids=str)
+def test_ca_signs_nothing_without(podtls: Podtls, enrolled: Namespaces, grant: Grant) -> None:
     namespace = enrolled()
     create(podtls.cluster, namespace, pod())
     give_address(podtls.cluster, namespace, "web")
@@ -101,7 +113,7 @@ def test_ca_signs_nothing_without(podtls: Podtls, enrolled: Namespaces, grant: t
     assert enroll(podtls, token)
 
 
-TELLS = ("ClusterRole", "events", "create")
+TELLS = Grant("ClusterRole", "events", "create")
 
 
 def test_refusal_is_told_as_an_event_and_stands_without_that_verb_too(podtls: Podtls) -> None:
@@ -187,28 +199,35 @@ def is_elected(quiet: Podtls, _: KubernetesControlPlane) -> None:
 FORBIDDEN = "the API server answers 403 Forbidden"
 MUTATING, VALIDATING = "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"
 Part = Callable[[Podtls, KubernetesControlPlane], object]
-CONTROLLER_FEELS: dict[tuple[str, str, str], tuple[Part, str]] = {
-    ("Role", "secrets", "create"): (does_a_round, f"creating Secret {ROOT_SECRET}: {FORBIDDEN}"),
-    ("Role", "secrets", "get"): (does_a_round, f"Secret {ROOT_SECRET}: {FORBIDDEN}"),
-    ("Role", "secrets", "update"): (renews_the_issuing_ca, f"replacing Secret {ISSUING_SECRET}: {FORBIDDEN}"),
-    ("Role", "configmaps", "create"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
-    ("Role", "configmaps", "get"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
-    ("Role", "configmaps", "patch"): (does_a_round, f"ConfigMap podtls-bundle: {FORBIDDEN}"),
-    ("Role", "leases", "create"): (is_elected, "the Lease cannot be had"),
-    ("Role", "leases", "get"): (is_elected, "the Lease cannot be had"),
-    ("Role", "leases", "update"): (is_elected, "the Lease cannot be had"),
+CONTROLLER_FEELS: dict[Grant, tuple[Part, str]] = {
+    Grant("Role", "secrets", "create"): (does_a_round, f"creating Secret {ROOT_SECRET}: {FORBIDDEN}"),
+    Grant("Role", "secrets", "get", ROOT_SECRET): (does_a_round, f"Secret {ROOT_SECRET}: {FORBIDDEN}"),
+    Grant("Role", "secrets", "get", ISSUING_SECRET): (does_a_round, f"Secret {ISSUING_SECRET}: {FORBIDDEN}"),
+    Grant("Role", "secrets", "update", ISSUING_SECRET): (
+        renews_the_issuing_ca,
+        f"replacing Secret {ISSUING_SECRET}: {FORBIDDEN}",
+    ),
+    Grant("Role", "configmaps", "create"): (does_a_round, f"ConfigMap {BUNDLE_CONFIG_MAP}: {FORBIDDEN}"),
     **{
-        ("ClusterRole", f"{kind.lower()}s", verb): (does_a_round, f"{kind} podtls: {FORBIDDEN}")
+        Grant("Role", "configmaps", verb, BUNDLE_CONFIG_MAP): (
+            does_a_round,
+            f"ConfigMap {BUNDLE_CONFIG_MAP}: {FORBIDDEN}",
+        )
+        for verb in ("get", "patch")
+    },
+    Grant("Role", "leases", "create"): (is_elected, "the Lease cannot be had"),
+    Grant("Role", "leases", "get", LEASE): (is_elected, "the Lease cannot be had"),
+    Grant("Role", "leases", "update", LEASE): (is_elected, "the Lease cannot be had"),
+    **{
+        Grant("ClusterRole", f"{kind.lower()}s", verb, CONFIGURATION): (does_a_round, f"{kind} podtls: {FORBIDDEN}")
         for kind in (MUTATING, VALIDATING)
         for verb in ("get", "patch")
     },
 }
 
 
-@pytest.mark.parametrize("grant", CONTROLLER_FEELS, ids=" ".join)
-def test_controller_cannot_do_without(
-    quiet: Podtls, controller: KubernetesControlPlane, grant: tuple[str, str, str]
-) -> None:
+@pytest.mark.parametrize("grant", CONTROLLER_FEELS, ids=str)
+def test_controller_cannot_do_without(quiet: Podtls, controller: KubernetesControlPlane, grant: Grant) -> None:
     part, said = CONTROLLER_FEELS[grant]
     forget(quiet)
 
@@ -221,7 +240,7 @@ def test_controller_cannot_do_without(
 
 
 def test_round_that_finds_all_as_it_must_be_writes_nothing(quiet: Podtls, controller: KubernetesControlPlane) -> None:
-    writes = [grant for grant in CONTROLLER_FEELS if grant[1] != "leases" and grant[2] != "get"]
+    writes = [grant for grant in CONTROLLER_FEELS if grant.resource != "leases" and grant.verb != "get"]
     first = does_a_round(quiet, controller)
 
     for grant in writes:
@@ -235,32 +254,34 @@ def test_every_grant_of_the_manifests_is_in_one_of_these_tables() -> None:
 
 
 @contextmanager
-def without(cluster: Cluster, grant: tuple[str, str, str], role: str, user: str) -> Iterator[None]:
-    """The role without one verb on one resource, for as long as the block lasts, as the authorizer sees it."""
-    kind, resource, verb = grant
-    written = find(render(), kind, role)
-    # What the authorizer is asked: a verb may be bound to names, then it is about one of them.
-    rules = [rule for rule in written["rules"] if resource in rule["resources"] and verb in rule["verbs"]]
-    name = rules[0].get("resourceNames", [""])[0]
-    question = ["auth", "can-i", verb, f"{resource}/{name}".rstrip("/"), f"--as={user}", "-n", NAMESPACE, "--quiet"]
-    replace(cluster, changed(written, resource, verb))
-    wait_until(f"{user} may not {verb} {resource}", lambda: not succeeds(cluster, question))
+def without(cluster: Cluster, grant: Grant, role: str, user: str) -> Iterator[None]:
+    """The role without one of its grants, for as long as the block lasts, as the authorizer sees it."""
+    written = find(render(), grant.role, role)
+    thing = f"{grant.resource}/{grant.name}".rstrip("/")
+    question = ["auth", "can-i", grant.verb, thing, f"--as={user}", "-n", NAMESPACE, "--quiet"]
+    replace(cluster, {**written, "rules": [each for rule in written["rules"] for each in reduced(rule, grant)]})
+    wait_until(f"{user} may not {grant.verb} {thing}", lambda: not succeeds(cluster, question))
     try:
         yield
     finally:
         replace(cluster, written)
-        wait_until(f"{user} may {verb} {resource}", lambda: succeeds(cluster, question))
+        wait_until(f"{user} may {grant.verb} {thing}", lambda: succeeds(cluster, question))
 
 
-def changed(role: Object, resource: str, verb: str) -> Object:
-    copied = copy.deepcopy(role)
-    rules = []
-    for rule in copied["rules"]:
-        others = [each for each in rule["resources"] if each != resource]
-        verbs = [each for each in rule["verbs"] if each != verb]
-        rules += [{**rule, "resources": others}] if others else []
-        rules += [{**rule, "resources": [resource], "verbs": verbs}] if others != rule["resources"] and verbs else []
-    return {**copied, "rules": rules}
+def reduced(rule: Object, grant: Grant) -> list[Object]:
+    """All that a rule allows but for one grant: a rule for each verb, resource and name."""
+    return [
+        {
+            "apiGroups": rule["apiGroups"],
+            "resources": [resource],
+            "verbs": [verb],
+            "resourceNames": [name] if name else [],
+        }
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+        if (resource, verb, name) != grant[1:]
+    ]
 
 
 def replace(cluster: Cluster, role: Object) -> None:

@@ -9,7 +9,16 @@ import pytest
 from injector import generation
 from injector.__main__ import main
 from injector.certificate import encode_chain, encode_key, make_key
-from injector.contract import CERTIFICATE_FILE, ENV_BUDGET, ENV_FRONT, EXIT_CONFIGURATION, KEY_FILE, PATH_NAMES
+from injector.contract import (
+    CERTIFICATE_FILE,
+    ENV_BUDGET,
+    ENV_FRONT,
+    ENV_TRUST_BUNDLE,
+    ENV_TRUST_BUNDLE_FILE,
+    EXIT_CONFIGURATION,
+    KEY_FILE,
+    PATH_NAMES,
+)
 from injector.errors import UnavailableError
 from injector.est import fetch_names
 from injector.https import Answer, Request
@@ -87,6 +96,36 @@ def test_a_certificate_beyond_two_thirds_of_its_life_is_renewed_at_the_first_loo
 
     assert (code, out) == (0, "3\n")
     assert str((directory / "current").readlink()) == "gen-000002"
+
+
+def test_a_root_that_was_replaced_renews_at_the_first_look(
+    run: Run, est: EstServer, environ: dict[str, str], foreign: Authority, directory: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_text(environ[ENV_TRUST_BUNDLE])
+    run("init", **{ENV_TRUST_BUNDLE: "", ENV_TRUST_BUNDLE_FILE: str(bundle)})
+    door_authority = environ[ENV_TRUST_BUNDLE].encode().removeprefix(est.authority.bundle)
+    est.authority = foreign
+    bundle.write_bytes(foreign.bundle + door_authority)
+
+    code, _, err = run("renew")
+
+    assert (code, "gen-000002: spiffe://" in err) == (0, True)
+    assert encode_chain((foreign.issuing,)) in generation.read(directory).certificate
+
+
+def test_a_bundle_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("init", **{ENV_TRUST_BUNDLE_FILE: str(tmp_path / "none")})
+
+    assert code == EXIT_CONFIGURATION
+    assert f"PODTLS_TRUST_BUNDLE_FILE='{tmp_path / 'none'}': no readable PEM file: " in err
+
+
+def test_the_sidecar_of_a_webhook_pod_looks_every_minute(run: Run, tmp_path: Path) -> None:
+    front = {ENV_FRONT: "webhook", "PODTLS_SOCKET": str(tmp_path / "app.sock")}
+    run("init", **front)
+
+    assert run("renew", "9", **front)[:2] == (10, "60\n")
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,28 @@ def test_only_the_controller_may_touch_the_roots_key() -> None:
     assert mounted == {"podtls-issuing"}
 
 
+def test_network_policies_name_ports_by_number() -> None:
+    objects = overlay("default")
+    policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    served = {
+        port["containerPort"]
+        for container in containers(objects).values()
+        for port in container.get("ports", ())
+        if port["name"] == contract.PORT_NAME
+    }
+
+    opened = {port["port"] for each in policies for rule in each["spec"].get("ingress", ()) for port in rule["ports"]}
+
+    assert opened == served == {contract.FRONT_PORT}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_our_own_pods_that_are_not_ready_do_not_keep_their_node_from_being_drained(name: str) -> None:
+    budgets = [each["spec"] for each in overlay(name) if each["kind"] == "PodDisruptionBudget"]
+
+    assert [each["unhealthyPodEvictionPolicy"] for each in budgets] == ["AlwaysAllow"] * 2
+
+
 def test_ephemeral_has_no_claims_and_default_keeps_evidence_on_them() -> None:
     for name in ("podtls-webhook", "podtls-ca"):
         kept = named(overlay("default"), "StatefulSet", name)["spec"]

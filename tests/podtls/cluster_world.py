@@ -23,6 +23,7 @@ from webhook.decision import Defaults
 from webhook.settings import PodSettings
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
+ENFORCE = BASE.parent / "components" / "enforce"
 # Certificates have whole seconds; so has a Date header.
 NOW = datetime.now(UTC).replace(microsecond=0)
 INSTALLED = "2026-01-01T00:00:00Z"
@@ -50,14 +51,14 @@ def bundle_of(made: NewAuthority) -> str:
 
 
 @cache
-def _manifests() -> list[Object]:
-    files = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
-    return [each for name in files for each in yaml.safe_load_all((BASE / name).read_text()) if each]
+def _manifests(folder: Path) -> list[Object]:
+    files = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    return [each for name in files for each in yaml.safe_load_all((folder / name).read_text()) if each]
 
 
-def manifests() -> list[Object]:
-    """The objects of manifests/base."""
-    return copy.deepcopy(_manifests())
+def manifests(folder: Path = BASE) -> list[Object]:
+    """The objects of manifests/base, or of another folder of manifests."""
+    return copy.deepcopy(_manifests(folder))
 
 
 def bare() -> FakeApiServer:
@@ -81,6 +82,12 @@ def installed() -> FakeApiServer:
     for kind in ("Mutating", "Validating"):
         server.find(f"{kind}WebhookConfiguration", "podtls")["metadata"]["creationTimestamp"] = INSTALLED
     return server
+
+
+def enforce(server: FakeApiServer) -> None:
+    """What applying components/enforce adds."""
+    for each in manifests(ENFORCE):
+        server.objects[layout.ENFORCEMENT[each["kind"], each["metadata"]["name"]]] = each
 
 
 def publish(server: FakeApiServer, made: NewAuthority) -> None:

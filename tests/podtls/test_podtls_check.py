@@ -21,6 +21,7 @@ from tests.podtls.cluster_world import (
     enrolled_namespace,
     installed,
     later,
+    namespace,
     new_authority,
     publish,
 )
@@ -104,6 +105,11 @@ DAMAGES = [
         lambda s: entry(s)["clientConfig"]["service"].update(path="/mutate/mtls/port"),
         *("problem", "tls-port.podtls.io: clientConfig.service is", "find out who"),
         id="path",
+    ),
+    pytest.param(
+        lambda s: entry(s)["clientConfig"]["service"].update(port=46169),
+        *("problem", 'tls-port.podtls.io: clientConfig.service is {"namespace": "podtls-system"', "find out who"),
+        id="port",
     ),
     pytest.param(
         lambda s: entry(s).update(rules=[]), "problem", "tls-port.podtls.io: rules is []", "find out", id="rules"
@@ -257,6 +263,18 @@ def test_cluster_without_podtls_says_what_to_type_and_is_no_problem() -> None:
     assert not report.installed
     assert (found.level, found.what) == ("warning", "not installed")
     assert found.do == "kubectl apply -k manifests/overlays/default"
+
+
+@pytest.mark.parametrize("traces", [[], ["podtls-system"]], ids=["not installed", "half removed"])
+def test_caller_who_may_list_namespaces_but_not_get_one_is_told_whether_podtls_is_there(traces: list[str]) -> None:
+    server = bare()
+    server.denied = {Access("get", "namespaces")}
+    server.add(*map(namespace, traces))
+
+    report = checked(server)
+
+    assert report.installed == bool(traces)
+    assert not [finding for finding in report.findings if finding.check == "access" and finding.level != "ok"]
 
 
 def test_labelled_namespace_is_a_problem_where_podtls_is_not_installed() -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from injector import contract
 from podtls.cluster.api import connect
-from podtls.cluster.reader import Access, Answer, items, parse
+from podtls.cluster.reader import Access, Answer, each_item, items, parse
 from podtls.errors import ForbiddenError, InputError, UnreachableError
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
@@ -257,6 +257,17 @@ def test_status_for_somebody_who_may_not_list_pods_is_77(run: Run, config: Path,
 def test_answer_that_no_api_server_gives_is_an_error(answer: Answer, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         parse(answer, "/x")
+
+
+def test_long_list_is_read_page_by_page_as_it_is_needed() -> None:
+    server = FakeApiServer(page=2)
+    server.add(*(pod(f"web-{number}") for number in range(5)))
+
+    listed = each_item(server, "/api/v1/pods")
+    names = [next(listed)["metadata"]["name"] for _ in range(2)]
+
+    assert (names, len(server.asked)) == (["web-0", "web-1"], 1)
+    assert ([each["metadata"]["name"] for each in listed], len(server.asked)) == (["web-2", "web-3", "web-4"], 3)
 
 
 def test_list_that_is_not_there_is_empty() -> None:

@@ -1,20 +1,60 @@
-"""What `podtls check` expects is what manifests/base installs."""
+"""What `podtls check` expects is what manifests/ installs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 
 from podtls.cluster import layout
-from podtls.cluster.webhooks import expected_entries
+from podtls.cluster.rbac import grants
+from podtls.cluster.reader import Access
+from podtls.cluster.webhooks import expected_entries, expected_warnings
 from tests.fakes import FakeApiServer
-from tests.podtls.cluster_world import manifests
+from tests.podtls.cluster_world import ENFORCE, manifests
+
+Expected = dict[str, tuple[str, list[dict[str, Any]]]]
 
 
-def test_expected_entries_are_those_of_the_shipped_configuration() -> None:
-    (shipped,) = [each for each in manifests() if each["kind"] == "MutatingWebhookConfiguration"]
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        pytest.param("MutatingWebhookConfiguration", expected_entries(), id="inject"),
+        pytest.param("ValidatingWebhookConfiguration", expected_warnings(), id="warn"),
+    ],
+)
+def test_expected_entries_are_those_of_the_shipped_configuration(kind: str, expected: Expected) -> None:
+    (shipped,) = [each for each in manifests() if each["kind"] == kind]
 
     entries = {
         entry["name"]: (entry["clientConfig"]["service"]["path"], entry["namespaceSelector"]["matchExpressions"])
         for entry in shipped["webhooks"]
     }
 
-    assert entries == expected_entries()
+    assert entries == expected
+
+
+def test_expected_grants_are_those_of_the_shipped_roles() -> None:
+    shipped = {
+        (each["kind"], each["metadata"]["name"]): grants(each["rules"])
+        for each in manifests()
+        if each["kind"] in {"Role", "ClusterRole"}
+    }
+
+    assert {role: _shown(each) for role, each in shipped.items()} == {
+        role: _shown(each) for role, each in layout.GRANTS.items()
+    }
+
+
+def _shown(granted: Iterable[Access]) -> list[str]:
+    """As a person reads them where they differ."""
+    return sorted(map(str, granted))
+
+
+def test_objects_of_enforcement_are_those_of_the_shipped_component() -> None:
+    shipped = manifests(ENFORCE)
+
+    assert {(each["kind"], each["metadata"]["name"]) for each in shipped} == layout.ENFORCEMENT.keys()
+    assert {each["metadata"].get("namespace", layout.NAMESPACE) for each in shipped} == {layout.NAMESPACE}
 
 
 def test_every_object_that_is_looked_for_is_installed_and_no_account_or_role_is_forgotten() -> None:

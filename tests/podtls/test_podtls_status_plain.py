@@ -89,6 +89,73 @@ def test_pod_without_tls_says_why_and_what_to_do(
     assert why(server, raw) == PlainPod("shop", "web", reason, do)
 
 
+NOT_OURS = "; its containers named podtls-... are not the webhook's"
+
+
+def _without_status(raw: dict[str, Any]) -> dict[str, Any]:
+    del raw["metadata"]["annotations"][contract.STATUS]
+    return raw
+
+
+def _by_hand(**labels: str) -> dict[str, Any]:
+    """A pod with our containers and our label, whoever wrote them."""
+    raw = injected(pod())
+    raw["metadata"]["labels"].update(labels)
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "do"),
+    [
+        pytest.param(
+            _with(_by_hand(), hostNetwork=True),
+            *("hostNetwork pods share the node's ports and addresses" + NOT_OURS,),
+            "take them out of its manifest, and recreate it",
+            id="hostNetwork",
+        ),
+        pytest.param(
+            _with(_by_hand(), os={"name": "windows"}),
+            *("Windows pods are not supported" + NOT_OURS, "take them out of its manifest, and recreate it"),
+            id="windows",
+        ),
+        pytest.param(
+            _by_hand(**{contract.INJECT: "disabled"}),
+            f"label podtls.io/inject=disabled opts out{NOT_OURS}, unless the label is newer",
+            "remove the label, and recreate it",
+            id="opted out",
+        ),
+        pytest.param(
+            _without_status(_by_hand()),
+            "has no annotation podtls.io/status: somebody removed it, or wrote the containers by hand",
+            "recreate it, without containers named podtls-... in its manifest",
+            id="no status",
+        ),
+        pytest.param(
+            _with(_by_hand(), containers=[{"name": 5}]),
+            "is no pod that podtls can read: not a Pod: Expected `str | null`, got `int` - "
+            "at `$.spec.containers[0].name`",
+            "report it",
+            id="no pod",
+        ),
+    ],
+)
+def test_pod_with_containers_of_our_names_that_the_webhook_cannot_have_written_is_plain(
+    server: FakeApiServer, raw: dict[str, Any], reason: str, do: str
+) -> None:
+    server.add(raw, service(ports=[_port(8080)]))
+
+    found = status(server, "shop")
+
+    assert found.plain == (PlainPod("shop", "web", reason, do),)
+    assert (found.enrolled, found.plaintext) == ((), ())
+
+
+def test_pods_of_our_own_need_no_status_that_the_webhook_writes(server: FakeApiServer) -> None:
+    server.add(namespace("podtls-system"), _without_status(injected(pod("own", namespace="podtls-system"))))
+
+    assert [each.name for each in status(server, "podtls-system").enrolled] == ["own"]
+
+
 def test_later_writes_to_the_namespace_that_leave_its_label_alone_do_not_count(server: FakeApiServer) -> None:
     fields: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:owner": {}}}}
     written = server.find("Namespace", "shop")["metadata"]["managedFields"]

@@ -1,0 +1,48 @@
+"""The election against an API server that goes silent; what it does with one that answers: tests/cluster."""
+
+import socket
+from typing import Any
+
+import pytest
+from kubernetes.client import Configuration
+
+from ca import kube
+from ca.control_plane import LEASE, lead
+from ca.errors import UnavailableError
+from tests.ca.api_server import ApiServer
+
+HELD_BY_NOBODY: dict[str, Any] = {"metadata": {"name": LEASE}, "spec": {}}
+
+
+def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        configuration = Configuration(host=f"https://127.0.0.1:{silent.getsockname()[1]}")
+
+        with pytest.raises(UnavailableError, match=f"^Lease {LEASE}: the API server does not answer: MaxRetryError$"):
+            lead(configuration, "podtls-system", "a", never, timeout=(0.2, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("method", "lease", "error"),
+    [
+        pytest.param("GET", None, "MaxRetryError", id="read"),
+        pytest.param("POST", None, "ReadTimeoutError", id="create"),
+        pytest.param("PUT", HELD_BY_NOBODY, "MaxRetryError", id="replace"),
+    ],
+)
+def test_every_request_for_the_lease_ends_without_an_answer(
+    method: str, lease: dict[str, Any] | None, error: str, server: ApiServer
+) -> None:
+    configuration = kube.configuration({"KUBECONFIG": str(server.kubeconfig())})
+    server.lease, server.held = lease, method
+    server.hold.clear()
+
+    with pytest.raises(UnavailableError, match=f"^Lease {LEASE}: the API server does not answer: {error}$"):
+        lead(configuration, "podtls-system", "a", never, timeout=(5, 0.5))
+
+    assert server.requests[-1][0] == method
+
+
+def never() -> None:
+    """The work of a leader, which nobody here becomes."""
+    pytest.fail("it leads")
