@@ -13,7 +13,7 @@ from podtls.demo.selectors import matches
 _CHECK: Final = "enforce"
 _ON: Final = f"{ENFORCE}=true"
 _APPLY: Final = "see that your overlay has components/enforce, and apply it"
-_POLICY, _BINDING, _PARAMETERS = ENFORCEMENT
+_POLICY, _BINDING = ENFORCEMENT
 
 
 def is_enforced(namespace: Object) -> bool:
@@ -38,9 +38,7 @@ def enforced(namespaces: Sequence[Object], objects: Mapping[tuple[str, str], Obj
     names = ", ".join(sorted(map(_name, namespaces)))
     missing = [kind for (kind, _), found in objects.items() if found is None]
     if missing:
-        # Without its parameters the binding refuses; without policy or binding nobody does.
-        effect = "no pod can be created" if missing == [_PARAMETERS[0]] else "nothing is enforced"
-        what = f"{names}: has {_ON}, but {' and '.join(missing)} {ENFORCEMENT_NAME} is missing: {effect}"
+        what = f"{names}: has {_ON}, but {' and '.join(missing)} {ENFORCEMENT_NAME} is missing: nothing is enforced"
         return [problem(_CHECK, what, _APPLY)]
     policy, binding = ((objects[key] or {})["spec"] for key in (_POLICY, _BINDING))
     findings = [

@@ -16,7 +16,7 @@ ZONE: Final = "cluster.local"  # What the CA takes where PODTLS_ZONE is not set.
 # Never enrolled, whatever their labels say: an admission webhook that is needed to start itself never starts.
 EXCLUDED: Final = ("kube-system", "kube-public", "kube-node-lease", NAMESPACE)
 ENFORCE: Final = "podtls.io/enforce"  # manifests/components/enforce
-ENFORCEMENT_NAME: Final = "podtls-enforce"  # Policy, binding and parameters of it have one name.
+ENFORCEMENT_NAME: Final = "podtls-enforce"  # Policy and binding have one name.
 INSTALL: Final = "kubectl apply -k manifests/overlays/default"
 
 _ADMISSION: Final = "admissionregistration.k8s.io"
@@ -109,7 +109,6 @@ ENFORCEMENT: Final = {
     ("ValidatingAdmissionPolicyBinding", ENFORCEMENT_NAME): (
         f"/apis/{_ADMISSION}/v1/validatingadmissionpolicybindings/{ENFORCEMENT_NAME}"
     ),
-    ("ConfigMap", ENFORCEMENT_NAME): f"/api/v1/{_OURS}/configmaps/{ENFORCEMENT_NAME}",
 }
 
 MAY_LIST_NAMESPACES: Final = (Access("list", "namespaces"),)
@@ -132,7 +131,6 @@ MAY_READ_RBAC: Final = (
 MAY_READ_ENFORCEMENT: Final = (
     Access("get", "validatingadmissionpolicies", _ADMISSION, name=ENFORCEMENT_NAME),
     Access("get", "validatingadmissionpolicybindings", _ADMISSION, name=ENFORCEMENT_NAME),
-    Access("get", "configmaps", namespace=NAMESPACE, name=ENFORCEMENT_NAME),
 )
 MAY_REACH: Final = tuple(
     Access("get", "services/proxy", namespace=NAMESPACE, name=f"https:{workload.name}:{workload.service}")

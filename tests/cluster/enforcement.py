@@ -3,10 +3,13 @@
 import copy
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from injector import contract
 from tests.cluster.api import Object, create, pod, refusal
@@ -26,27 +29,37 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [{default}]
 components: [{enforce}]
+{patches}
 """
 _SELECTOR: Final = {"key": "podtls.test/unasked", "operator": "DoesNotExist"}
 
 
-def rendered(folder: Path) -> list[Object]:
-    """What somebody gets who adds the component on top of overlays/default."""
-    paths = {"default": MANIFESTS / "overlays/default", "enforce": MANIFESTS / "components/enforce"}
+def rendered(folder: Path, *, manifests: Path = MANIFESTS, patches: str = "") -> list[Object]:
+    """Policy and binding, as somebody gets them who adds the component on top of overlays/default, with patches."""
+    paths = {"default": manifests / "overlays/default", "enforce": manifests / "components/enforce"}
     relative = {name: os.path.relpath(path, folder) for name, path in paths.items()}
-    (folder / "kustomization.yaml").write_text(KUSTOMIZATION.format(**relative))
-    return render(folder)
+    (folder / "kustomization.yaml").write_text(KUSTOMIZATION.format(**relative, patches=patches))
+    return [each for each in render(folder) if each["metadata"]["name"] == "podtls-enforce"]
+
+
+def with_images(folder: Path, registry: str, tag: str) -> Path:
+    """A copy of our manifests in this folder, its images set as for a release."""
+    manifests = shutil.copytree(MANIFESTS, folder / "manifests")
+    path = manifests / "overlays/default/kustomization.yaml"
+    kustomization = yaml.safe_load(path.read_text())
+    for image in kustomization["images"]:
+        image |= {"newName": image["name"].replace("localhost", registry), "newTag": tag}
+    path.write_text(yaml.safe_dump(kustomization))
+    return manifests
 
 
 @contextmanager
 def in_force(podtls: Podtls, folder: Path) -> Iterator[Podtls]:
     """The cluster with the component, and with a webhook that leaves namespaces labelled UNASKED to the policy.
 
-    The component stays in the cluster: kube-apiserver finds no parameters any more once the last binding that has some
-    was deleted (https://github.com/kubernetes/kubernetes/issues/130887). No namespace of other tests has its label.
+    The component stays in the cluster: no namespace of other tests has its label.
     """
-    added = [each for each in rendered(folder) if each["metadata"]["name"] == "podtls-enforce"]
-    podtls.cluster.apply(*added)
+    podtls.cluster.apply(*rendered(folder))
     _select(podtls, lambda place, _: {"op": "add", "path": f"{place}/-", "value": _SELECTOR})
     try:
         namespace = podtls.cluster.create_namespace("enforced", BY_HAND)

@@ -119,7 +119,7 @@ def test_check_after_somebody_damaged_roles_and_warnings_and_took_the_policy_awa
     _, damaged = findings(fresh)
 
     names = ", ".join(sorted((enforced, plain)))
-    missing = "ValidatingAdmissionPolicy and ValidatingAdmissionPolicyBinding and ConfigMap podtls-enforce is missing"
+    missing = "ValidatingAdmissionPolicy and ValidatingAdmissionPolicyBinding podtls-enforce is missing"
     assert absent[f"{names}: has podtls.io/enforce=true, but {missing}: nothing is enforced"] == "problem"
     assert [
         level for what, level in enforcing.items() if what.startswith(f"{plain}: has podtls.io/enforce=true, but is")

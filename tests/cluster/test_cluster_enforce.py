@@ -25,8 +25,8 @@ from tests.cluster.enforcement import (
     in_force,
     rendered,
     set_in_both,
+    with_images,
 )
-from tests.cluster.installation import NAMESPACE, find
 from tests.cluster.podtls_local import ROOT, Podtls
 from tests.cluster.processes import wait_until
 
@@ -38,7 +38,7 @@ HOST_NETWORK = "pods with hostNetwork cannot be enrolled."
 WINDOWS = "Windows pods cannot be enrolled."
 NOT_INJECTED = "the pod does not carry podtls-init and podtls-nginx; is the webhook running?"
 WEAKER = "podtls.io/mode of the pod is weaker than the namespace's mode {}; remove the annotation podtls.io/mode."
-IMAGE = "the image of podtls-init and podtls-nginx must be {} (ConfigMap podtls-enforce in podtls-system)."
+IMAGE = "the image of podtls-init and podtls-nginx must be {}."
 MIRROR = {"annotations": {"kubernetes.io/config.mirror": "x"}}
 
 
@@ -73,11 +73,14 @@ def test_policy_has_no_expression_that_the_api_server_warns_of(enforcing: Podtls
     assert policy["status"]["observedGeneration"] == policy["metadata"]["generation"]
 
 
-def test_what_is_demanded_is_what_is_injected(enforcing: Podtls, injected: Object, tmp_path: Path) -> None:
-    parameters = find(rendered(tmp_path), "ConfigMap", "podtls-enforce")
+def test_what_is_demanded_is_what_is_injected(enforcing: Podtls, injected: Object) -> None:
+    policy = enforcing.cluster.get("validatingadmissionpolicy", "podtls-enforce")
 
+    variables = {each["name"]: each["expression"] for each in policy["spec"]["variables"]}
     environment = {each["name"]: each.get("value") for each in injected["spec"]["initContainers"][0]["env"]}
-    assert parameters["data"] == {"image": enforcing.init_image, "caUrl": environment[contract.ENV_CA_URL]}
+    assert variables["image"] == f"'{enforcing.init_image}'"
+    assert variables["caUrl"] == f"'{environment[contract.ENV_CA_URL]}'"
+    assert variables["previous"] == "[]"
 
 
 def test_injected_pod_is_admitted_through_the_webhook_and_by_hand(
@@ -234,24 +237,25 @@ def test_pod_from_before_the_policy_can_still_be_changed(enforcing: Podtls) -> N
 
 
 def test_upgrade_as_the_guide_says_admits_pods_of_both_versions(
-    enforcing: Podtls, enrolled: Namespaces, injected: Object
+    enforcing: Podtls, enrolled: Namespaces, injected: Object, tmp_path: Path
 ) -> None:
     section = (ROOT / "docs/install.md").read_text().partition("## Upgrade\n")[2].partition("\n## ")[0]
-    before, after = re.findall(r"patch configmap podtls-enforce --type merge -p '(.*)'", section)
-    old, new = enforcing.init_image, "example.test/podtls-init:0.2.0"
+    (patches,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    old, new = enforcing.init_image, "example.test:5000/podtls-init:0.2.0"
+    released = with_images(tmp_path, "example.test:5000", "0.2.0")
     asked, unasked = enrolled(ENFORCED), by_hand(enforcing)
     upgraded = changed(injected, lambda raw: [each.update(image=new) for each in raw["spec"]["initContainers"]])
+    beside = re.sub("REGISTRY/podtls-init:[0-9.]+", old, patches)
     try:
-        set_parameters(enforcing, re.sub("REGISTRY/podtls-init:[0-9.]+", old, before))
-        set_parameters(enforcing, json.dumps({"data": {"image": new}}))
+        apply(enforcing, rendered(tmp_path, manifests=released, patches=beside))
         wait_until("the new image is admitted", lambda: not refusal(enforcing.cluster, unasked, upgraded))
         through_the_old_webhook = refusal(enforcing.cluster, asked, pod())
-        third = refusal(enforcing.cluster, unasked, changed(upgraded, lambda raw: with_image(raw, "example.test/x:1")))
-        set_parameters(enforcing, after)
+        third = refusal(enforcing.cluster, unasked, changed(upgraded, with_another_image))
+        apply(enforcing, rendered(tmp_path, manifests=released))
         wait_until("the old image is refused", lambda: bool(refusal(enforcing.cluster, asked, pod())))
         refused = refusal(enforcing.cluster, asked, pod())
     finally:
-        set_parameters(enforcing, json.dumps({"data": {"image": old, "previous": None}}))
+        apply(enforcing, rendered(tmp_path))
         wait_until("all is as before", lambda: not refusal(enforcing.cluster, asked, pod()))
 
     assert through_the_old_webhook == ""
@@ -259,25 +263,40 @@ def test_upgrade_as_the_guide_says_admits_pods_of_both_versions(
     assert IMAGE.format(new) in refused
 
 
-def with_image(raw: Any, image: str) -> None:
-    raw["spec"]["initContainers"][0].update(image=image)
+def with_another_image(raw: Any) -> None:
+    raw["spec"]["initContainers"][0].update(image="example.test/x:1")
 
 
-def set_parameters(podtls: Podtls, patch: str) -> None:
-    podtls.cluster.kubectl("patch", "configmap", "podtls-enforce", "-n", NAMESPACE, "--type", "merge", "-p", patch)
+def apply(podtls: Podtls, objects: list[Object]) -> None:
+    """`kubectl apply` as the guide has it, which merges with what is there."""
+    podtls.cluster.kubectl("apply", "-f", "-", input=listed(objects))
 
 
-def test_second_image_outlives_another_apply_of_the_component(enforcing: Podtls, tmp_path: Path) -> None:
-    parameters = find(rendered(tmp_path), "ConfigMap", "podtls-enforce")
+def listed(objects: list[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def test_component_that_was_deleted_enforces_again_once_it_is_applied_again(
+    enforcing: Podtls, enrolled: Namespaces, injected: Object, tmp_path: Path
+) -> None:
+    # With a ConfigMap as its parameter it would not: https://github.com/kubernetes/kubernetes/issues/130887.
+    asked, unasked = enrolled(ENFORCED), by_hand(enforcing)
+    component = rendered(tmp_path)
     try:
-        enforcing.cluster.kubectl("apply", "-f", "-", input=json.dumps(parameters))
-        set_parameters(enforcing, json.dumps({"data": {"previous": "example.test/podtls-init:0.0.9"}}))
-        enforcing.cluster.kubectl("apply", "-f", "-", input=json.dumps(parameters))
-        found = enforcing.cluster.get("configmap", "podtls-enforce", "-n", NAMESPACE)
+        enforcing.cluster.kubectl("delete", "-f", "-", input=listed(component))
+        wait_until("plain pods are admitted", lambda: not refusal(enforcing.cluster, unasked, pod()))
     finally:
-        set_parameters(enforcing, json.dumps({"data": {"previous": None}}))
+        enforcing.cluster.apply(*component)
+    wait_until("plain pods are refused", lambda: bool(refusal(enforcing.cluster, unasked, pod())))
 
-    assert found["data"] == {**parameters["data"], "previous": "example.test/podtls-init:0.0.9"}
+    refused = refusal(enforcing.cluster, unasked, pod())
+    tampered = refusal(enforcing.cluster, unasked, changed(injected, with_another_image))
+    stored = create(enforcing.cluster, asked, pod())
+
+    assert DENIED + NOT_INJECTED in message(refused)
+    assert DENIED + IMAGE.format(enforcing.init_image) in message(tampered)
+    assert refusal(enforcing.cluster, unasked, injected) == ""
+    assert stored["metadata"]["labels"][contract.INJECTED] == "true"
 
 
 def test_policy_holds_while_the_webhook_is_down(enforcing: Podtls, enrolled: Namespaces, injected: Object) -> None:

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 NOT_INJECTED = "the pod does not carry podtls-init and podtls-nginx; is the webhook running?"
 LABEL = "the pod does not carry the label podtls.io/injected=true."
 ORDER = "podtls-init must stand before podtls-nginx."
-IMAGE = "the image of podtls-init and podtls-nginx must be localhost/podtls-init:dev (ConfigMap podtls-enforce in"
+IMAGE = "the image of podtls-init and podtls-nginx must be localhost/podtls-init:dev."
 PROGRAM = (
     "what podtls-init and podtls-nginx run (command, args, workingDir, restartPolicy, lifecycle, probes) is not what "
     "podtls writes."

@@ -22,6 +22,7 @@ KUBECTL = Path(sysconfig.get_path("scripts"), "kubectl")
 OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent.name for path in FOLDER.glob("components/*/kustomization.yaml"))
 SCHEMAS = ("1.33", "1.37")
+REGISTRY = "registry.example.test:5000/team"
 LABELS = {"app.kubernetes.io/name": "podtls", "app.kubernetes.io/part-of": "podtls"}
 SECURE = {
     "allowPrivilegeEscalation": False,
@@ -146,7 +147,7 @@ def test_what_is_injected_is_the_image_that_the_webhooks_own_pod_runs(name: str)
 def test_images_are_set_in_one_place(tmp_path: Path) -> None:
     manifests = tmp_path / "manifests"
     shutil.copytree(FOLDER, manifests)
-    control, init = "registry.example.test/team/podtls-webhook:9.9", "registry.example.test/team/podtls-init:9.9"
+    control, init = f"{REGISTRY}/podtls-webhook:9.9", f"{REGISTRY}/podtls-init:9.9"
     edit_images(manifests / "overlays/default/kustomization.yaml")
 
     objects = with_components(manifests, tmp_path / "mine")
@@ -157,9 +158,46 @@ def test_images_are_set_in_one_place(tmp_path: Path) -> None:
     assert images["podtls-webhook/podtls-init"] == images["podtls-ca/podtls-nginx"] == init
     assert images["podtls-ca/podtls-bootstrap"] == images["podtls-controller/controller"] == control
     assert settings["PODTLS_INIT_IMAGE"] == init
-    assert named(objects, "ConfigMap", "podtls-enforce")["data"]["image"] == init
+    assert demanded(objects)["image"] == f"'{init}'"
     assert "localhost/" not in yaml.safe_dump(objects)
     assert "localhost/" not in yaml.safe_dump(kustomize(manifests / "overlays/ephemeral"))
+
+
+def test_image_of_an_overlay_of_ones_own_is_demanded_where_it_repeats_the_replacements(tmp_path: Path) -> None:
+    digest = "sha256:" + "0" * 64
+    own = {
+        "resources": [os.path.relpath(FOLDER / "overlays/default", tmp_path)],
+        "components": [os.path.relpath(FOLDER / "components/enforce", tmp_path)],
+        "images": [{"name": "localhost/podtls-init", "newName": f"{REGISTRY}/podtls-init", "digest": digest}],
+        "replacements": [
+            each
+            for folder in ("overlays/default", "components/enforce")
+            for each in yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text())["replacements"]
+        ],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
+
+    objects = kustomize(tmp_path)
+
+    settings = {each["name"]: each.get("value") for each in containers(objects)["podtls-webhook/webhook"]["env"]}
+    assert settings["PODTLS_INIT_IMAGE"] == f"{REGISTRY}/podtls-init@{digest}"
+    assert demanded(objects)["image"] == f"'{REGISTRY}/podtls-init@{digest}'"
+
+
+def test_nothing_of_the_policy_is_filled_in_but_image_and_ca(complete: list[Object]) -> None:
+    written = next(yaml.safe_load_all((FOLDER / "components/enforce/policy.yaml").read_text()))
+    settings = {each["name"]: each.get("value") for each in containers(complete)["podtls-webhook/webhook"]["env"]}
+
+    filled = {"image": f"'{settings['PODTLS_INIT_IMAGE']}'", "caUrl": f"'{settings['PODTLS_CA_URL']}'"}
+
+    assert demanded(complete) == demanded([written]) | filled
+    assert "paramKind" not in written["spec"]
+
+
+def demanded(objects: list[Object]) -> dict[str, str]:
+    """The variables of the policy of components/enforce: name -> CEL."""
+    variables = named(objects, "ValidatingAdmissionPolicy", "podtls-enforce")["spec"]["variables"]
+    return {each["name"]: each["expression"] for each in variables}
 
 
 def test_patches_of_the_install_guide_give_every_program_the_other_zone_and_nothing_else(tmp_path: Path) -> None:
@@ -185,7 +223,7 @@ def edit_images(path: Path) -> None:
     """What `kustomize edit set image` does, which kubectl does not have."""
     kustomization = yaml.safe_load(path.read_text())
     for image in kustomization["images"]:
-        image |= {"newName": image["name"].replace("localhost/", "registry.example.test/team/"), "newTag": "9.9"}
+        image |= {"newName": image["name"].replace("localhost", REGISTRY), "newTag": "9.9"}
     path.write_text(yaml.safe_dump(kustomization))
 
 

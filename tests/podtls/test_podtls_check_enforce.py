@@ -14,7 +14,7 @@ from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, bare, enforce, enrolled_namespace, installed, namespace
 
 ENFORCED = {layout.ENFORCE: "true"}
-POLICY, BINDING, PARAMETERS = layout.ENFORCEMENT.values()
+POLICY, BINDING = layout.ENFORCEMENT.values()
 
 
 @pytest.fixture
@@ -50,10 +50,9 @@ def test_enforced_namespaces_are_named_when_all_is_well(server: FakeApiServer) -
         pytest.param(
             [BINDING], "ValidatingAdmissionPolicyBinding podtls-enforce is missing: nothing is enforced", id="binding"
         ),
-        pytest.param([PARAMETERS], "ConfigMap podtls-enforce is missing: no pod can be created", id="parameters"),
         pytest.param(
-            [POLICY, BINDING, PARAMETERS],
-            "ValidatingAdmissionPolicy and ValidatingAdmissionPolicyBinding and ConfigMap podtls-enforce is missing: "
+            [POLICY, BINDING],
+            "ValidatingAdmissionPolicy and ValidatingAdmissionPolicyBinding podtls-enforce is missing: "
             "nothing is enforced",
             id="all",
         ),
@@ -136,7 +135,7 @@ def test_cluster_in_which_nobody_enforces_is_not_asked_for_policies() -> None:
 
     assert findings(server) == []
     assert [found.level for found in findings(server, "access")] == ["ok"]
-    assert not {POLICY, BINDING, PARAMETERS} & set(server.asked)
+    assert not {POLICY, BINDING} & set(server.asked)
 
 
 @pytest.mark.parametrize("made", [installed, bare])

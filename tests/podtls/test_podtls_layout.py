@@ -54,7 +54,6 @@ def test_objects_of_enforcement_are_those_of_the_shipped_component() -> None:
     shipped = manifests(ENFORCE)
 
     assert {(each["kind"], each["metadata"]["name"]) for each in shipped} == layout.ENFORCEMENT.keys()
-    assert {each["metadata"].get("namespace", layout.NAMESPACE) for each in shipped} == {layout.NAMESPACE}
 
 
 def test_every_object_that_is_looked_for_is_installed_and_no_account_or_role_is_forgotten() -> None:
