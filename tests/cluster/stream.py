@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,21 +36,36 @@ _POD = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An admission that failed: from when until when the API server was at it, and what it says of it."""
+
+    begin: datetime
+    end: datetime
+    message: str
+
+
 @dataclass(slots=True)
 class Stream:
     """What came of the admissions so far."""
 
     admitted: int = 0
-    failures: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, status: int, body: bytes) -> None:
-        """Count one answer."""
+    @property
+    def failures(self) -> list[str]:
+        """What the API server says of each that failed."""
+        return [failure.message for failure in self.failed]
+
+    def note(self, begin: datetime, status: int, body: bytes) -> None:
+        """Count one answer, which has just come to a request that began then."""
         with self.lock:
             if status == http.client.CREATED and b'"podtls.io/injected":"true"' in body:
                 self.admitted += 1
             else:
-                self.failures.append(json.loads(body).get("message", "admitted without our patch"))
+                message = json.loads(body).get("message", "admitted without our patch")
+                self.failed.append(Failure(begin, datetime.now(UTC), message))
 
     def wait_more(self, count: int, *, seconds: float = 60) -> None:
         """Return when `count` more admissions have succeeded."""
@@ -77,9 +93,10 @@ def _create(cluster: Cluster, namespace: str, stream: Stream, stop: threading.Ev
     connection = _connect(cluster)
     headers = {"Content-Type": "application/json"}
     while not stop.wait(_PAUSE_SECONDS):
+        begin = datetime.now(UTC)
         connection.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", json.dumps(_POD), headers)
         answer = connection.getresponse()
-        stream.note(answer.status, answer.read())
+        stream.note(begin, answer.status, answer.read())
     connection.close()
 
 

@@ -1,25 +1,16 @@
 """`podtls check` where pods really run: webhook and CA are reached through the API server."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.cluster.cluster import kubectl_environment
 from tests.cluster.node import Node
+from tests.cluster.operator_command import says
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 
 def test_check_of_a_real_installation_finds_every_part_of_it_well(enrolled_node: Node) -> None:
-    environment = {**os.environ, **kubectl_environment(enrolled_node.cluster)}
-    command = [sys.executable, "-m", "podtls", "check", "-o", "json"]
+    found = says(enrolled_node.cluster, "check")["findings"]
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-    found = json.loads(done.stdout)["findings"]
     # What other tests do to namespaces of this cluster is theirs.
     ours = [each for each in found if each["check"] != "namespaces"]
     assert [each for each in ours if each["level"] != "ok"] == []

@@ -1,17 +1,16 @@
-"""Certificates and authorities that end: a pod's, the issuing CA's, the CA itself for a while, podtls as a whole."""
+"""Authorities that end: the CA for a while, the issuing CA for good, podtls as a whole with its root."""
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.binaries import binary
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import KubectlError
 from tests.cluster.node import Node
+from tests.cluster.operator_command import says
 from tests.cluster.podtls import NAMESPACE, provide_evidence, wait_ready
 from tests.cluster.processes import wait_until
 from tests.cluster.workloads import (
@@ -21,6 +20,7 @@ from tests.cluster.workloads import (
     drop,
     enrolled_namespace,
     is_ready,
+    job,
     pod_spec,
     pods,
     restarts,
@@ -34,25 +34,6 @@ from tests.cluster.workloads import (
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 OVERLAY = Path(__file__).parent / "manifests"
-# One connection for all requests: a line on stdin is a request, the reply is a line on stdout.
-HOLD = """
-import http.client, sys
-connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=10)
-connection.connect()
-connection.auto_open = 0
-for _ in sys.stdin:
-    connection.request("GET", "/")
-    print(connection.getresponse().read().decode().strip(), flush=True)
-"""
-# The serial number that a server shows in a new handshake.
-SERVED = """
-import socket, ssl, sys
-from cryptography import x509
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-with socket.create_connection((sys.argv[1], 8443), timeout=5) as plain, context.wrap_socket(plain) as tls:
-    print(f"{x509.load_der_x509_certificate(tls.getpeercert(True)).serial_number:x}")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -76,43 +57,50 @@ def pair(cluster: Cluster) -> Iterator[str]:
     drop(cluster, namespace)
 
 
-def test_renewal_cuts_no_open_connection_and_new_handshakes_see_the_new_certificate(
-    cluster: Cluster, pair: str
-) -> None:
-    (web,), (client,) = pods(cluster, pair, "web"), pods(cluster, pair, "client")
-    name, address, dialling = web["metadata"]["name"], web["status"]["podIP"], client["metadata"]["name"]
-    hello = f"hello from {name}\n"
+@pytest.fixture(scope="module")
+def kept_waiting(enrolled_node: Node, pair: str) -> dict[str, dict[str, Any]]:
+    """The pods of a Deployment and of a Job, by app, as they were while no CA ran; now there is one again.
 
-    with held_connection(cluster, pair, dialling, f"web.{pair}") as connection:
-        assert reply(connection) == hello
-        before = served(cluster, pair, dialling, address)
-        wait_until("a new certificate is served", lambda: served(cluster, pair, dialling, address) != before)
-        assert reply(connection) == hello
-
-    assert served(cluster, pair, dialling, address) == certificate(cluster, pair, name).serial
-    (same,) = pods(cluster, pair, "web")
-    assert restarts(same, "podtls-nginx") == 0
-
-
-def test_pod_starts_when_the_ca_comes_up_again_although_its_init_was_killed_meanwhile(
-    enrolled_node: Node, pair: str
-) -> None:
+    Both had asked for it. The Deployment's init container was killed meanwhile; a Job's pod has no second one.
+    """
     cluster = enrolled_node.cluster
     cluster.kubectl("scale", "statefulset/podtls-ca", "-n", NAMESPACE, "--replicas=0")
     wait_until("no CA is left", lambda: not ca_pods(cluster))
-    cluster.apply(workload("Deployment", pair, "early", template("early", pod_spec(server()))))
-    wait_until("its init container asks the CA", lambda: state(cluster, pair, "early", "podtls-init") == "running")
-    (early,) = pods(cluster, pair, "early")
+    cluster.apply(
+        workload("Deployment", pair, "early", template("early", pod_spec(server()))),
+        job(pair, "once", template("once", pod_spec(container("python3", "-c", "print('done')")))),
+    )
+    for app in ("early", "once"):
+        wait_until(f"{app} asks the CA", partial(is_asking, cluster, pair, app))
+    ((early,), (once,)) = (pods(cluster, pair, app) for app in ("early", "once"))
 
-    name = early["metadata"]["name"]
-    enrolled_node.run("kill", "-KILL", str(enrolled_node.container_pid(pair, name, container="podtls-init")))
+    killed = enrolled_node.container_pid(pair, early["metadata"]["name"], container="podtls-init")
+    enrolled_node.run("kill", "-KILL", str(killed))
     wait_until("init runs again", lambda: restarts(pods(cluster, pair, "early")[0], "podtls-init") >= 1)
     cluster.kubectl("scale", "statefulset/podtls-ca", "-n", NAMESPACE, "--replicas=2")
+    return {"early": early, "once": once}
 
+
+def test_pod_starts_when_the_ca_comes_up_again_although_its_init_was_killed_meanwhile(
+    cluster: Cluster, pair: str, kept_waiting: dict[str, dict[str, Any]]
+) -> None:
     rolled_out(cluster, pair, "deployment/early", seconds=150)
+
     (same,) = pods(cluster, pair, "early")
-    assert same["metadata"]["uid"] == early["metadata"]["uid"]
-    assert certificate(cluster, pair, name).dns
+    assert same["metadata"]["uid"] == kept_waiting["early"]["metadata"]["uid"]
+    assert certificate(cluster, pair, same["metadata"]["name"]).dns
+
+
+def test_job_that_was_created_while_the_ca_was_down_completes_with_its_one_pod(
+    cluster: Cluster, pair: str, kept_waiting: dict[str, dict[str, Any]]
+) -> None:
+    cluster.kubectl("wait", "job/once", "-n", pair, "--for=condition=Complete", "--timeout=120s")
+
+    (same,) = pods(cluster, pair, "once")
+    assert same["metadata"]["uid"] == kept_waiting["once"]["metadata"]["uid"]
+    assert (same["spec"]["restartPolicy"], same["status"]["phase"]) == ("Never", "Succeeded")
+    assert (restarts(same, "podtls-init"), restarts(same, "podtls-nginx")) == (0, 0)
+    assert cluster.kubectl("logs", "-n", pair, same["metadata"]["name"], "-c", "app") == "done\n"
 
 
 def test_a_new_issuing_ca_is_taken_over_without_a_restart(cluster: Cluster, pair: str) -> None:
@@ -138,7 +126,7 @@ def test_system_deleted_whole_and_applied_again_enrolls_new_pods_without_hands(e
     (client,) = pods(cluster, pair, "client")
     old = certificate(cluster, pair, client["metadata"]["name"]).issuer
 
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    delete_system(cluster)
     with pytest.raises(KubectlError, match=r'failed calling webhook "mtls-port\.podtls\.io"'):
         cluster.kubectl("run", "refused", "-n", pair, "--image=localhost/none:1", "--dry-run=server")
     provide_evidence(enrolled_node, limit="32m")
@@ -152,31 +140,12 @@ def test_system_deleted_whole_and_applied_again_enrolls_new_pods_without_hands(e
     assert found.issuer != old
     (still,) = pods(cluster, pair, "client")
     assert (still["metadata"]["uid"], is_ready(still)) == (client["metadata"]["uid"], True)
-
-
-@contextmanager
-def held_connection(cluster: Cluster, namespace: str, pod: str, host: str) -> Iterator["subprocess.Popen[str]"]:
-    """A connection that a pod's app holds open."""
-    kubectl = [binary("kubectl"), "--kubeconfig", str(cluster.kubeconfig)]
-    command = [*kubectl, "exec", "-i", "-n", namespace, pod, "-c", "app", "--", "python3", "-u", "-c", HOLD, host]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.communicate(timeout=20)
-        assert process.returncode == 0
-
-
-def reply(connection: "subprocess.Popen[str]") -> str:
-    """One more request over the held connection."""
-    assert connection.stdin is not None
-    assert connection.stdout is not None
-    connection.stdin.write("again\n")
-    connection.stdin.flush()
-    return connection.stdout.readline()
-
-
-def served(cluster: Cluster, namespace: str, pod: str, address: str) -> str:
-    command = ("exec", "-n", namespace, pod, "-c", "app", "--", "python3", "-c", SERVED, address)
-    return cluster.kubectl(*command).strip()
+    told = {each["name"]: (each["trust"], each["do"]) for each in says(cluster, "status", "-n", pair)["enrolled"]}
+    running = [pod["metadata"]["name"] for app in ("web", "client", "early") for pod in pods(cluster, pair, app)]
+    assert {name: told[name] for name in running} == dict.fromkeys(
+        running, ("lost root", "to be recreated (lost root)")
+    )
+    assert told[new["metadata"]["name"]] == ("current", "")
 
 
 def ca_pods(cluster: Cluster) -> list[dict[str, Any]]:
@@ -185,13 +154,24 @@ def ca_pods(cluster: Cluster) -> list[dict[str, Any]]:
     return found
 
 
-def state(cluster: Cluster, namespace: str, app: str, name: str) -> str:
-    """What a container of the app's only pod does now: waiting, running or terminated."""
-    for pod in pods(cluster, namespace, app):
-        for entry in pod["status"].get("initContainerStatuses", []):
-            if entry["name"] == name:
-                return str(next(iter(entry["state"]), ""))
-    return ""
+def delete_system(cluster: Cluster) -> None:
+    """Delete the namespace of podtls with all that is in it; returns when it is gone."""
+    # At once, as `kubectl delete -k` does; a namespace's own controller goes from kind to kind, seconds apart.
+    kinds = "statefulsets,deployments,persistentvolumeclaims"
+    cluster.kubectl("delete", kinds, "--all", "-n", NAMESPACE, "--wait=false")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    wait_until("its pods are gone", lambda: not cluster.get("pods", "-n", NAMESPACE)["items"])
+    # That controller looks again after half of the longest grace period, and soon when the namespace changes.
+    cluster.kubectl("annotate", "namespace", NAMESPACE, "tests/looked-at=now")
+    cluster.kubectl("wait", f"namespace/{NAMESPACE}", "--for=delete", "--timeout=120s")
+
+
+def is_asking(cluster: Cluster, namespace: str, app: str) -> bool:
+    """Whether the init container of the app's pod runs, so that it asks the CA."""
+    entries = [
+        entry for pod in pods(cluster, namespace, app) for entry in pod["status"].get("initContainerStatuses", [])
+    ]
+    return any(entry["name"] == "podtls-init" and "running" in entry["state"] for entry in entries)
 
 
 def has_secret(cluster: Cluster, name: str) -> bool:

@@ -13,10 +13,12 @@ import pytest
 from tests.cluster import podtls
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import Node
+from tests.cluster.processes import wait_until
 from tests.cluster.workloads import (
     ask,
     certificate,
     container,
+    drop,
     enrolled_namespace,
     pod_spec,
     pods,
@@ -51,7 +53,7 @@ def cluster(enrolled_node: Node) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def shop(cluster: Cluster) -> str:
+def shop(cluster: Cluster) -> Iterator[str]:
     """The server `web` behind a Service, and `client`, which dials it by plain HTTP."""
     namespace = enrolled_namespace(cluster, "traffic")
     upstream = {"podtls.io/upstreams": f"web.{namespace}:80=443"}
@@ -62,7 +64,12 @@ def shop(cluster: Cluster) -> str:
     )
     rolled_out(cluster, namespace, "deployment/web")
     rolled_out(cluster, namespace, "deployment/client")
-    return namespace
+    (web,), (client,) = pods(cluster, namespace, "web"), pods(cluster, namespace, "client")
+    # kube-proxy learns of a ready pod a moment after the Deployment.
+    name, hello = client["metadata"]["name"], f"hello from {web['metadata']['name']}"
+    wait_until("the Service leads to it", lambda: ask(cluster, namespace, name, f"http://web.{namespace}/") == hello)
+    yield namespace
+    drop(cluster, namespace)
 
 
 def test_plain_http_of_the_app_travels_as_tls_only(enrolled_node: Node, cluster: Cluster, shop: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from cryptography import x509
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.node import Node
 from tests.cluster.podtls import CONTROL_PLANE_IMAGE
 from tests.cluster.processes import wait_until
 
@@ -126,6 +127,15 @@ def wait_names(cluster: Cluster, namespace: str, pod: str, *, seconds: float = 9
         return present <= dns and not (absent & dns)
 
     wait_until(f"{pod} has {sorted(present)} and not {sorted(absent)}", settled, seconds=seconds)
+
+
+def look_now(node: Node, namespace: str, pod: str) -> None:
+    """Wake a pod's sidecar, as if the time of its next look at its names had come (injector/schedule.py)."""
+    sidecar = node.container_pid(namespace, pod, container="podtls-nginx")
+    (renewals,) = node.run("pgrep", "--parent", str(sidecar), "podtls-sidecar").split()
+    # Between two sleeps it is looking already, perhaps at what was before; then it sleeps again.
+    wake = f"pkill -TERM --parent {renewals} sleep && echo woken || true"
+    wait_until("the sidecar was asleep", lambda: "woken" in node.run("sh", "-c", wake))
 
 
 def is_enrolled(pod: dict[str, Any]) -> bool:
