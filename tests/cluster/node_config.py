@@ -73,7 +73,7 @@ def kubelet(cgroup: str, authority: Path, *, resolv_conf: Path) -> dict[str, Any
         "address": ADDRESS,
         "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(authority)}},
         "authorization": {"mode": "Webhook"},
-        # The tests ask for little CPU, so that many pods fit; limits equal requests and would throttle init for seconds.
+        # The tests ask for little CPU, so that many pods fit; as limits equal requests, init would be throttled.
         "cpuCFSQuota": False,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cgroup}",
