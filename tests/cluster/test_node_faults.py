@@ -47,7 +47,7 @@ WEBHOOKS = ("podtls-webhook-0", "podtls-webhook-1")
 # What a front lets through of one source address, injector/settings.py: requests per second, and at once.
 RATE, BURST = 200, 1000
 # How a connection says that nobody is at its other end any more.
-BROKEN = ("EOF", "broken pipe", "connection reset by peer", "connection refused")
+BROKEN = ("EOF", "broken pipe", "connection reset by peer", "connection refused", "use of closed network connection")
 
 
 @pytest.fixture(scope="module")
