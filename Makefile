@@ -18,7 +18,7 @@ $(STAMP): requirements/dev.txt setup.cfg
 	@echo "podtls: setting up $(VENV) (hash-locked packages; once, about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podtls: Python 3.11 or newer is needed; say: make PYTHON=/path/to/python3.11" >&2; exit 69; }
 	@$(PYTHON) -m venv $(VENV) || { echo "podtls: python3 has no venv module; on Debian: apt-get install python3-venv" >&2; exit 69; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
