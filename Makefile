@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.txt setup.cfg 2>/dev/null | cksum | cut -d' ' -f1)
-CODE := webhook injector ca audit podtls tests bench
+CODE := contract audit injector webhook ca podtls lab tests
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
@@ -23,8 +23,8 @@ $(STAMP): requirements/dev.txt setup.cfg
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
-demo: $(STAMP) ## label a namespace and watch two pods speak mTLS, no cluster needed
-	@$(BIN)/podtls demo
+demo: $(STAMP) ## label a namespace and watch two pods speak mTLS, no cluster needed (KEEP=1, F=yours.yaml)
+	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep) $(if $(F),--filename $(F))
 
 test: $(STAMP) ## unit and integration tests (real gunicorn, Nginx, TLS, DNS), with branch coverage
 	@$(BIN)/coverage erase
@@ -33,20 +33,20 @@ test: $(STAMP) ## unit and integration tests (real gunicorn, Nginx, TLS, DNS), w
 	@$(BIN)/coverage report --fail-under=0
 
 cluster-build: $(STAMP) ## build and cache Kubernetes, CoreDNS and the base image for the cluster tiers (once, about 8 minutes)
-	@$(BIN)/python -m tests.cluster build
+	@$(BIN)/python -m lab.cluster build
 
 test-cluster: $(STAMP) ## both cluster tiers: real kube-apiserver, kubelet, containerd; what is missing is said and skipped
-	@$(BIN)/python -m tests.cluster build || true
+	@$(BIN)/python -m lab.cluster build || true
 	$(BIN)/pytest -m "cluster or node" --numprocesses 2 --dist loadfile --timeout 600 $(PYTEST_ARGS)
 
 cluster-up: $(STAMP) ## a real cluster on this machine with podtls and the example shop, to play with
-	@$(BIN)/python -m tests.cluster up
+	@$(BIN)/python -m lab.cluster up
 
 cluster-down: $(STAMP) ## end it and remove all that it left
-	@$(BIN)/python -m tests.cluster down
+	@$(BIN)/python -m lab.cluster down
 
 cluster-status: $(STAMP) ## which clusters there are, and what of them runs
-	@$(BIN)/python -m tests.cluster status
+	@$(BIN)/python -m lab.cluster status
 
 images: ## build both images with docker, podman or buildah, whichever works here
 	@set -e; for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && builder=$$tool && break; done; \
@@ -72,10 +72,10 @@ goldens: $(STAMP) ## rewrite the golden files; review the diff like code
 	$(BIN)/python -m tests.injector.goldens
 
 bench: $(STAMP) ## measure: ratios side by side, interleaved (see docs/benchmarks.md)
-	$(BIN)/python -m bench
+	$(BIN)/python -m lab.bench
 
 bench-cluster: $(STAMP) ## 500 pods through a real kube-apiserver, with and without the webhook
-	@$(BIN)/python -m bench cluster
+	@$(BIN)/python -m lab.bench cluster
 
 lock: $(STAMP) ## compile requirements/*.txt anew from setup.cfg and pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

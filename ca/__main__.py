@@ -12,11 +12,13 @@ from typing import Final, NoReturn
 
 from audit.errors import AuditError
 from audit.log import EvidenceLog
-from ca import authority, bootstrap, creation
+from ca import bootstrap
+from ca.authority import authority, creation
 from ca.errors import CAError, UnavailableError
 from ca.settings import Settings
-from injector import contract, network, nginx
+from contract.names import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
 from injector.errors import InjectorError
+from injector.nginx import network, render
 from injector.settings import FrontSettings, listen_addresses
 
 _LOOK_SECONDS: Final = 60  # how often --keep looks whether the serving certificate is due
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _create(parsed.directory, os.environ)
         elif parsed.command == "controller":
             # Late: it brings the kubernetes client, and a CA pod starts with `bootstrap`.
-            from ca import loop
+            from ca.controller import loop
 
             loop.control(os.environ)
         elif parsed.keep:
@@ -77,7 +79,7 @@ def _bootstrap(environ: Mapping[str, str], now: datetime) -> None:
         settings,
         authority.load(settings.authority),
         EvidenceLog(settings.log),
-        nginx_conf=nginx.render_front(front, run=settings.run_directory, listen=listen),
+        nginx_conf=render.render_front(front, run=settings.run_directory, listen=listen),
         now=now,
     )
     _say(f"bootstrap: {path}: {', '.join(settings.serving_names)}")
@@ -106,7 +108,7 @@ def _exit_code(error: CAError | AuditError | InjectorError) -> int:
     if isinstance(error, InjectorError):
         return error.exit_code
     passing = isinstance(error, (UnavailableError, AuditError))
-    return contract.EXIT_UNAVAILABLE if passing else contract.EXIT_CONFIGURATION
+    return EXIT_UNAVAILABLE if passing else EXIT_CONFIGURATION
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,7 +137,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse's own code for wrong arguments is 2; ours is the one of the other programs."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(contract.EXIT_CONFIGURATION, f"{self.prog}: {message}; try {self.prog} --help\n")
+        self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; try {self.prog} --help\n")
 
 
 def _say(line: str) -> None:

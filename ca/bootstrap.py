@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from audit.record import Record
 from ca import evidence
-from ca.authority import Authority
+from ca.api.names import Names
+from ca.authority.authority import Authority
+from ca.authority.leaf import issue
 from ca.errors import UnavailableError
-from ca.issue import issue
-from ca.names import Names
 from ca.settings import Settings
-from injector import contract, generation
+from contract.names import CERTIFICATE_FILE, CURRENT, LIFETIME_SECONDS
+from injector import generation
 
-_LIFETIME: Final = timedelta(seconds=contract.LIFETIME_SECONDS)
+_LIFETIME: Final = timedelta(seconds=LIFETIME_SECONDS)
 
 
 class Log(Protocol):
@@ -72,7 +73,7 @@ def check(run_directory: Path, now: datetime) -> None:
 
 
 def _served(run_directory: Path) -> list[x509.Certificate]:
-    path = run_directory / contract.CURRENT / contract.CERTIFICATE_FILE
+    path = run_directory / CURRENT / CERTIFICATE_FILE
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except FileNotFoundError:

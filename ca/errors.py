@@ -24,12 +24,6 @@ class ProfileError(CAError):
     """A certificate that we made is not what the design says. It never leaves; this is our own bug."""
 
 
-class IdentityError(CAError):
-    """A trust domain, namespace or service account that cannot stand in a SPIFFE ID."""
-
-    http_status = 400
-
-
 class CSRError(CAError):
     """A request that is malformed, carries a key that we do not certify, or does not prove its possession."""
 

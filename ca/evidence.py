@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.record import CertificateRecord
-from ca.attest import AttestedPod
+from ca.api.attest import AttestedPod
+from ca.api.names import Names
 from ca.errors import Caller, RefusedError
-from ca.names import Names
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How gunicorn serves the CA: `gunicorn -c python:ca.gunicorn_conf 'ca.app:from_env()'`.
+"""How gunicorn serves the CA: `gunicorn -c python:ca.gunicorn_conf 'ca.api.app:from_env()'`.
 
 Only ever a unix socket: TLS, slow clients, limits by source and HTTP's dark corners are the front's (Nginx). Signing
 scales by processes; a few threads in each let one request wait for the API server while another one is signed.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from ca.attest import Rules, SourceAddress
-from ca.errors import ConfigurationError, IdentityError
-from ca.identity import TrustDomain, WorkloadIdentity
-from injector import contract
+from ca.api.attest import Rules, SourceAddress
+from ca.errors import ConfigurationError
+from contract.errors import IdentityError
+from contract.identity import TrustDomain, WorkloadIdentity
+from contract.names import APP_SOCKET, ENV_NAMESPACE, ENV_SERVICE_ACCOUNT, ENV_TRUST_DOMAIN, RUN_DIRECTORY
 
 _NAME: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _SERVICE: Final = "podtls-ca.podtls-system.svc"
@@ -43,7 +44,7 @@ class Settings:
             log=Path(environment.get("PODTLS_LOG") or "/var/log/podtls/evidence.jsonl"),
             replica=environment.get("PODTLS_REPLICA") or os.uname().nodename,
             source_address=_source_address(environment),
-            run_directory=Path(environment.get("PODTLS_RUN") or contract.RUN_DIRECTORY),
+            run_directory=Path(environment.get("PODTLS_RUN") or RUN_DIRECTORY),
             identity=_identity(environment, trust_domain),
             serving_names=_serving_names(environment, zone),
             metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
@@ -67,7 +68,7 @@ class ServerSettings:
     def from_env(cls, environment: Mapping[str, str]) -> Self:
         """PODTLS_SOCKET, PODTLS_WORKERS, PODTLS_THREADS."""
         return cls(
-            socket=Path(environment.get("PODTLS_SOCKET") or contract.APP_SOCKET),
+            socket=Path(environment.get("PODTLS_SOCKET") or APP_SOCKET),
             workers=_count(environment, "PODTLS_WORKERS", default=2),
             threads=_count(environment, "PODTLS_THREADS", default=8),
         )
@@ -75,9 +76,9 @@ class ServerSettings:
 
 def _trust_domain(environment: Mapping[str, str]) -> TrustDomain:
     try:
-        return TrustDomain(environment.get(contract.ENV_TRUST_DOMAIN) or "cluster.local")
+        return TrustDomain(environment.get(ENV_TRUST_DOMAIN) or "cluster.local")
     except IdentityError as error:
-        raise ConfigurationError(f"{contract.ENV_TRUST_DOMAIN}: {error}") from error
+        raise ConfigurationError(f"{ENV_TRUST_DOMAIN}: {error}") from error
 
 
 def _zone(environment: Mapping[str, str]) -> str:
@@ -97,12 +98,12 @@ def _source_address(environment: Mapping[str, str]) -> SourceAddress:
 
 
 def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> WorkloadIdentity:
-    namespace = environment.get(contract.ENV_NAMESPACE) or "podtls-system"
-    service_account = environment.get(contract.ENV_SERVICE_ACCOUNT) or "podtls-ca"
+    namespace = environment.get(ENV_NAMESPACE) or "podtls-system"
+    service_account = environment.get(ENV_SERVICE_ACCOUNT) or "podtls-ca"
     try:
         return WorkloadIdentity(trust_domain, namespace, service_account)
     except IdentityError as error:
-        raise ConfigurationError(f"{contract.ENV_NAMESPACE}, {contract.ENV_SERVICE_ACCOUNT}: {error}") from error
+        raise ConfigurationError(f"{ENV_NAMESPACE}, {ENV_SERVICE_ACCOUNT}: {error}") from error
 
 
 def _serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]:

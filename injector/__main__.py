@@ -13,10 +13,13 @@ from typing import Final
 
 from cryptography import x509
 
-from injector import bootstrap, certificate, contract, est, generation, network, nginx, program, schedule
+from contract.names import ENV_TRUST_BUNDLE, ENV_TRUST_BUNDLE_FILE, EXIT_CONFIGURATION, TERMINATION_MESSAGE
+from injector import bootstrap, generation
+from injector.enroll import certificate, est, schedule
+from injector.enroll.https import Https
+from injector.enroll.retry import persist
 from injector.errors import InjectorError, RefusedError, SettingsError
-from injector.https import Https
-from injector.retry import persist
+from injector.nginx import network, program, render
 from injector.settings import ENV_TERMINATION_MESSAGE, Settings, front_kind, run_directory
 
 _EXIT_NOTHING_TO_DO: Final = 10
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         case _:
             sys.stderr.write(f"{_USAGE}\n")
-            return contract.EXIT_CONFIGURATION
+            return EXIT_CONFIGURATION
 
 
 def _init(environ: Mapping[str, str]) -> int:
@@ -117,11 +120,11 @@ def _check(environ: Mapping[str, str]) -> int:
 
 def _settings(environ: Mapping[str, str]) -> Settings:
     """The settings, with the trust bundle of the file that is named, as it is now. Raises SettingsError."""
-    if path := environ.get(contract.ENV_TRUST_BUNDLE_FILE):
+    if path := environ.get(ENV_TRUST_BUNDLE_FILE):
         try:
-            environ = {**environ, contract.ENV_TRUST_BUNDLE: Path(path).read_text(encoding="ascii")}
+            environ = {**environ, ENV_TRUST_BUNDLE: Path(path).read_text(encoding="ascii")}
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{contract.ENV_TRUST_BUNDLE_FILE}={path!r}: no readable PEM file: {error}") from error
+            raise SettingsError(f"{ENV_TRUST_BUNDLE_FILE}={path!r}: no readable PEM file: {error}") from error
     return Settings.from_env(environ)
 
 
@@ -165,9 +168,9 @@ def _enroll(settings: Settings, *, budget: int) -> Path:
 def _nginx_conf(settings: Settings) -> str:
     listen = settings.listen or network.listen_addresses()
     if settings.front is not None:
-        return nginx.render_front(settings.front, run=settings.paths.run, listen=listen)
-    return nginx.render(
-        nginx.Config(
+        return render.render_front(settings.front, run=settings.paths.run, listen=listen)
+    return render.render(
+        render.Config(
             run=settings.paths.run,
             listen=listen,
             mode=settings.mode,
@@ -219,7 +222,7 @@ def _say(line: str) -> None:
 
 def _leave_message(environ: Mapping[str, str], line: str) -> None:
     """Leave the line where kubelet reads it; 4096 bytes are what it takes."""
-    path = environ.get(ENV_TERMINATION_MESSAGE, contract.TERMINATION_MESSAGE)
+    path = environ.get(ENV_TERMINATION_MESSAGE, TERMINATION_MESSAGE)
     try:
         Path(path).write_text(line[:2000] + "\n", encoding="utf-8")
     except OSError as error:

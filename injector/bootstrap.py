@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from injector.certificate import (
+from injector.enroll.certificate import (
     Chain,
     encode_chain,
     encode_key,

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from injector.contract import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
+from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 
 
 class InjectorError(Exception):

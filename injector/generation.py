@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from injector.contract import BUNDLE_FILE, CERTIFICATE_FILE, CURRENT, KEY_FILE, NGINX_FILE
+from contract.names import BUNDLE_FILE, CERTIFICATE_FILE, CURRENT, KEY_FILE, NGINX_FILE
 from injector.errors import GenerationError, InjectorError
 
 _NAME: Final = re.compile(r"gen-([0-9]{6,})")

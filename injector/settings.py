@@ -10,10 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from injector import contract
-from injector.certificate import Bundle, Identity
-from injector.endpoints import Door, Inbound, Upstream, parse_door, parse_inbound, parse_port, parse_upstreams
+from contract.names import (
+    APP_SOCKET,
+    ENV_BUDGET,
+    ENV_CA_URL,
+    ENV_FRONT,
+    ENV_FRONT_CLIENT_CA,
+    ENV_MODE,
+    ENV_NAMESPACE,
+    ENV_PORTS,
+    ENV_SERVICE_ACCOUNT,
+    ENV_TRUST_BUNDLE,
+    ENV_TRUST_DOMAIN,
+    ENV_UPSTREAMS,
+    FRONT_PORT,
+    FRONTS,
+    RUN_DIRECTORY,
+    TOKEN_FILE,
+)
+from injector.enroll.certificate import Bundle, Identity
 from injector.errors import SettingsError
+from injector.nginx.endpoints import Door, Inbound, Upstream, parse_door, parse_inbound, parse_port, parse_upstreams
 
 # Tests and the demo put these elsewhere; in a pod none of them is set.
 ENV_RUN: Final = "PODTLS_RUN"
@@ -51,7 +68,7 @@ class Paths:
         """Read the paths; raises SettingsError."""
         return cls(
             run=run_directory(environ),
-            token=_path(environ, ENV_TOKEN_FILE, contract.TOKEN_FILE),
+            token=_path(environ, ENV_TOKEN_FILE, TOKEN_FILE),
             resolv_conf=_path(environ, ENV_RESOLV_CONF, "/etc/resolv.conf"),
         )
 
@@ -72,12 +89,12 @@ class FrontSettings:
     def from_env(cls, environ: Mapping[str, str], kind: str) -> Self:
         """Read a front of this kind (contract.FRONTS); raises SettingsError."""
         rate, burst, connections = _LIMITS[kind]
-        client_ca = environ.get(contract.ENV_FRONT_CLIENT_CA, "")
+        client_ca = environ.get(ENV_FRONT_CLIENT_CA, "")
         return cls(
             kind=kind,
-            port=_parsed(environ, ENV_FRONT_PORT, parse_port, "1 to 65535", default=str(contract.FRONT_PORT)),
-            app_socket=_path(environ, ENV_SOCKET, contract.APP_SOCKET),
-            client_ca=_path(environ, contract.ENV_FRONT_CLIENT_CA, "") if client_ca else None,
+            port=_parsed(environ, ENV_FRONT_PORT, parse_port, "1 to 65535", default=str(FRONT_PORT)),
+            app_socket=_path(environ, ENV_SOCKET, APP_SOCKET),
+            client_ca=_path(environ, ENV_FRONT_CLIENT_CA, "") if client_ca else None,
             rate=_count(environ, ENV_FRONT_RATE, rate),
             burst=_count(environ, ENV_FRONT_BURST, burst),
             connections=_count(environ, ENV_FRONT_CONNECTIONS, connections),
@@ -104,19 +121,19 @@ class Settings:
         """Read all settings; raises SettingsError."""
         kind = front_kind(environ)
         return cls(
-            door=_parsed(environ, contract.ENV_CA_URL, parse_door, "https://host[:port]"),
+            door=_parsed(environ, ENV_CA_URL, parse_door, "https://host[:port]"),
             bundle=_bundle(environ),
             identity=_identity(environ),
-            mode=_parsed(environ, contract.ENV_MODE, _parse_mode, " or ".join(_MODES), default=_MODES[0]),
-            ports=_parsed(environ, contract.ENV_PORTS, parse_inbound, "8443=8080,8444=9090", default=""),
+            mode=_parsed(environ, ENV_MODE, _parse_mode, " or ".join(_MODES), default=_MODES[0]),
+            ports=_parsed(environ, ENV_PORTS, parse_inbound, "8443=8080,8444=9090", default=""),
             upstreams=_parsed(
                 environ,
-                contract.ENV_UPSTREAMS,
+                ENV_UPSTREAMS,
                 parse_upstreams,
                 "127.0.1.1:80=payments.shop.svc.cluster.local:443,...",
                 default="",
             ),
-            budget=_count(environ, contract.ENV_BUDGET, str(_BUDGET)),
+            budget=_count(environ, ENV_BUDGET, str(_BUDGET)),
             listen=listen_addresses(environ),
             front=FrontSettings.from_env(environ, kind) if kind else None,
             paths=Paths.from_env(environ),
@@ -125,15 +142,15 @@ class Settings:
 
 def front_kind(environ: Mapping[str, str]) -> str:
     """Which front this is, empty for an app's pod; raises SettingsError."""
-    kind = environ.get(contract.ENV_FRONT, "")
-    if kind and kind not in contract.FRONTS:
-        raise _error(contract.ENV_FRONT, kind, "is unknown", " or ".join(contract.FRONTS))
+    kind = environ.get(ENV_FRONT, "")
+    if kind and kind not in FRONTS:
+        raise _error(ENV_FRONT, kind, "is unknown", " or ".join(FRONTS))
     return kind
 
 
 def run_directory(environ: Mapping[str, str]) -> Path:
     """Where the generations are; raises SettingsError."""
-    return _path(environ, ENV_RUN, contract.RUN_DIRECTORY)
+    return _path(environ, ENV_RUN, RUN_DIRECTORY)
 
 
 def listen_addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -143,23 +160,23 @@ def listen_addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _identity(environ: Mapping[str, str]) -> Identity:
     """Each part is checked under its own variable's name."""
-    trust_domain = environ.get(contract.ENV_TRUST_DOMAIN, "")
+    trust_domain = environ.get(ENV_TRUST_DOMAIN, "")
     return Identity(
         trust_domain=_parsed(
             environ,
-            contract.ENV_TRUST_DOMAIN,
+            ENV_TRUST_DOMAIN,
             lambda text: Identity(text, "x", "x").trust_domain,
             "a trust domain (SPIFFE-ID section 2.1)",
         ),
         namespace=_parsed(
             environ,
-            contract.ENV_NAMESPACE,
+            ENV_NAMESPACE,
             lambda text: Identity(trust_domain, text, "x").namespace,
             "a namespace (RFC 1123 label)",
         ),
         service_account=_parsed(
             environ,
-            contract.ENV_SERVICE_ACCOUNT,
+            ENV_SERVICE_ACCOUNT,
             lambda text: Identity(trust_domain, "x", text).service_account,
             "a service account (RFC 1123 subdomain)",
         ),
@@ -167,13 +184,13 @@ def _identity(environ: Mapping[str, str]) -> Identity:
 
 
 def _bundle(environ: Mapping[str, str]) -> Bundle:
-    pem = environ.get(contract.ENV_TRUST_BUNDLE, "")
+    pem = environ.get(ENV_TRUST_BUNDLE, "")
     try:
         return Bundle.parse(pem.encode())
     except ValueError as error:
         shown = pem if len(pem) <= 40 else f"{pem[:40]}..."
         allowed = "one or more certificates as PEM"
-        raise _error(contract.ENV_TRUST_BUNDLE, shown, "holds no trust bundle", allowed) from error
+        raise _error(ENV_TRUST_BUNDLE, shown, "holds no trust bundle", allowed) from error
 
 
 def _path(environ: Mapping[str, str], variable: str, default: str) -> Path:

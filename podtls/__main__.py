@@ -11,24 +11,22 @@ from typing import Final
 import click
 
 from audit.errors import AuditError
-from injector.contract import EXIT_CONFIGURATION, VERSION
+from contract.names import EXIT_CONFIGURATION, VERSION
 from podtls.errors import CommandError, MissingPartError
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 # name -> module:attribute, and what `podtls --help` says of it.
 _COMMANDS: Final = {
-    "demo": ("podtls.demo.command:demo", "Show enrollment end to end on this machine, without a cluster."),
-    "inject": ("podtls.inject_command:inject", "Inject the pods of YAML files, as the webhook would."),
-    "uninject": ("podtls.uninject_command:uninject", "Remove what podtls added to the pods of YAML files."),
-    "check": ("podtls.check_command:check", "Tell whether podtls works in a cluster, or could."),
-    "status": ("podtls.status_command:status", "Show which pods are enrolled, which are not and why."),
-    "audit": ("podtls.audit_command:audit", "Read the evidence: every patch and every certificate."),
+    "inject": ("podtls.inject.inject_command:inject", "Inject the pods of YAML files, as the webhook would."),
+    "uninject": ("podtls.inject.uninject_command:uninject", "Remove what podtls added to the pods of YAML files."),
+    "check": ("podtls.check.command:check", "Tell whether podtls works in a cluster, or could."),
+    "status": ("podtls.status.command:status", "Show which pods are enrolled, which are not and why."),
+    "audit": ("podtls.auditor.command:audit", "Read the evidence: every patch and every certificate."),
 }
 
 _EXAMPLES: Final = """\b
 Examples:
-  podtls demo
   podtls inject -f deployment.yaml --image podtls-init:0.1.0 --bundle ca.crt | kubectl apply -f -
   podtls check
   podtls status -n shop

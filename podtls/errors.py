@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from injector.contract import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
+from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 
 
 class CommandError(Exception):
@@ -48,3 +48,7 @@ class ForbiddenError(CommandError):
 
     http_status = 403
     exit_code = EXIT_REFUSED
+
+
+class SelectorError(CommandError):
+    """A label selector that the API server would refuse."""

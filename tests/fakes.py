@@ -12,17 +12,17 @@ import msgspec
 
 from audit.errors import AuditError
 from audit.record import AdmissionRecord, encode
-from ca.controller import Secret
+from ca.api.objects import Pod, Service, TokenReview
+from ca.controller.reconcile import Secret
 from ca.errors import CAError
-from ca.objects import Pod, Service, TokenReview
-from podtls.cluster.reader import Access, Answer
-from podtls.demo.errors import NotFoundError
+from lab.sandbox.errors import NotFoundError
 from podtls.errors import UnreachableError
+from podtls.kubernetes.reader import Access, Answer
 
 
 @dataclass
 class FakeClock:
-    """A clock (injector.retry.Clock) that moves only when somebody sleeps, and a die that always falls alike."""
+    """A clock (injector.enroll.retry.Clock) that moves only when somebody sleeps, and a die that always falls alike."""
 
     time: float = 1000.0
     luck: float = 0.5
@@ -59,7 +59,7 @@ class FakeEvidenceLog:
 
 @dataclass
 class FakeClusterState:
-    """The API server as the demo's node sees it (podtls.demo.state.ClusterState): objects in memory, made-up tokens."""
+    """The API server as the demo's node sees it (lab.sandbox.state.ClusterState): objects in memory, made-up tokens."""
 
     pod_objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     service_objects: list[dict[str, Any]] = field(default_factory=list)
@@ -100,7 +100,7 @@ class FakeClusterState:
 
 @dataclass
 class FakeCluster:
-    """An API server as the CA sees it (ca.app.ClusterReader): keeps objects as raw JSON, answers as the real one.
+    """An API server as the CA sees it (ca.api.app.ClusterReader): keeps objects as raw JSON, answers as the real one.
 
     A token that it has vouched for stays good when its pod goes, as in the real one's cache of ten seconds. `down`
     says how it fails; `asked` are the questions that came.
@@ -153,7 +153,7 @@ class FakeCluster:
 
 @dataclass
 class FakeControlPlane:
-    """A cluster (ca.controller.ControlPlane) that creates once and replaces only the version that was read."""
+    """A cluster (ca.controller.reconcile.ControlPlane) that creates once and replaces only the version it read."""
 
     secrets: dict[str, Secret] = field(default_factory=dict)
     bundle: bytes = b""
@@ -182,7 +182,7 @@ class FakeControlPlane:
 
 @dataclass
 class FakeApiServer:
-    """An API server as the operator's command reads it (podtls.cluster.reader.ClusterReader): raw objects by path.
+    """An API server as the operator's command reads it (podtls.kubernetes.reader.ClusterReader): raw objects by path.
 
     `denied` is what the caller may not do (an Access without a name or namespace denies all of them), `proxied` what
     stands behind its proxies, by path (an error: it hangs), `page` how many items of a list it answers at most,

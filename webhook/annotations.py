@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from injector import contract
+from contract.names import (
+    ALLOW,
+    CAPTURE,
+    LIFETIME,
+    LIFETIME_MAX_SECONDS,
+    LIFETIME_MIN_SECONDS,
+    MODE,
+    PORTS,
+    STATUS,
+    UPSTREAMS,
+    VERSION,
+)
 from webhook.errors import RefusedError, shown
 
 PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
@@ -18,9 +29,7 @@ MAX_PORT: Final = 65535
 MAX_LENGTH: Final = 4096
 _LIFETIME: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_KNOWN: Final = frozenset(
-    {contract.MODE, contract.CAPTURE, contract.PORTS, contract.UPSTREAMS, contract.LIFETIME, contract.STATUS}
-)
+_KNOWN: Final = frozenset({MODE, CAPTURE, PORTS, UPSTREAMS, LIFETIME, STATUS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +75,14 @@ def parse_port(text: str) -> int | None:
 
 def parse_ports(annotations: Mapping[str, str | None]) -> tuple[PortPair, ...] | None:
     """Returns the pairs of podtls.io/ports in their order, None where it is not written; raises RefusedError."""
-    value = get(annotations, contract.PORTS)
+    value = get(annotations, PORTS)
     if value is None:
         return None
     pairs = tuple(_parse_pair(value, item) for item in value.split(","))
     taken = [pair.tls for pair in pairs]
     doubled = next((port for port in taken if taken.count(port) > 1), None)
     if doubled is not None:
-        raise refuse(contract.PORTS, value, f"each TLS port once, but {doubled} is written twice")
+        raise refuse(PORTS, value, f"each TLS port once, but {doubled} is written twice")
     return pairs
 
 
@@ -82,29 +91,29 @@ def _parse_pair(value: str, item: str) -> PortPair:
     tls_port, app_port = parse_port(tls), parse_port(app)
     if not separator or tls_port is None or app_port is None:
         allowed = "TLS=app port pairs such as 8443=8080,8444=9090, each port 1-65535, no spaces"
-        raise refuse(contract.PORTS, value, f"{allowed}, but not {shown(item)}")
+        raise refuse(PORTS, value, f"{allowed}, but not {shown(item)}")
     return PortPair(tls_port, app_port)
 
 
 def check_lifetime(annotations: Mapping[str, str | None]) -> None:
     """Raises RefusedError unless podtls.io/lifetime is absent or within the bounds. The CA reads the value itself."""
-    value = get(annotations, contract.LIFETIME)
+    value = get(annotations, LIFETIME)
     if value is None:
         return
     match = _LIFETIME.fullmatch(value)
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
-    if not contract.LIFETIME_MIN_SECONDS <= seconds <= contract.LIFETIME_MAX_SECONDS:
-        bounds = f"{contract.LIFETIME_MIN_SECONDS}s to {contract.LIFETIME_MAX_SECONDS}s"
-        raise refuse(contract.LIFETIME, value, f"a whole number and s, m, h or d, such as 24h, from {bounds}")
+    if not LIFETIME_MIN_SECONDS <= seconds <= LIFETIME_MAX_SECONDS:
+        bounds = f"{LIFETIME_MIN_SECONDS}s to {LIFETIME_MAX_SECONDS}s"
+        raise refuse(LIFETIME, value, f"a whole number and s, m, h or d, such as 24h, from {bounds}")
 
 
 def check_allow(annotations: Mapping[str, str | None]) -> None:
     """Raises RefusedError where podtls.io/allow is written: ignoring a rule about who may connect would be a hole."""
-    if contract.ALLOW in annotations:
-        raise RefusedError(f"annotation {contract.ALLOW} is not supported yet by podtls {contract.VERSION}; remove it")
+    if ALLOW in annotations:
+        raise RefusedError(f"annotation {ALLOW} is not supported yet by podtls {VERSION}; remove it")
 
 
 def unknown(annotations: Mapping[str, str | None]) -> list[str]:
     """Returns the podtls.io/... annotations that mean nothing, which are mostly misspelt ones."""
-    prefix = contract.MODE.partition("/")[0] + "/"
+    prefix = MODE.partition("/")[0] + "/"
     return sorted(key for key in annotations if key.startswith(prefix) and key not in _KNOWN)

@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from audit.errors import AuditError
 from audit.log import EvidenceLog
-from injector import contract
+from contract.api_status import encode_status
+from contract.names import BODY_LIMIT, CAPTURES, HEADER_CALLER, HEADER_SOURCE, MODES
 from webhook.bundle import CurrentPodSettings
 from webhook.decision import Defaults, Deny, Inject, Skip, decide
 from webhook.errors import WebhookError
@@ -24,11 +25,10 @@ from webhook.injection import inject
 from webhook.metrics import CONTENT_TYPE, Metrics
 from webhook.review import parse, respond
 from webhook.settings import Settings
-from webhook.status import encode_status
 from webhook.workloads import parse_workload, warn
 
 _JSON: Final = "application/json"
-_DEFAULTS: Final = f"<any({','.join(contract.MODES)}):mode>/<any({','.join(contract.CAPTURES)}):capture>"
+_DEFAULTS: Final = f"<any({','.join(MODES)}):mode>/<any({','.join(CAPTURES)}):capture>"
 
 
 def from_env() -> Flask:
@@ -41,7 +41,7 @@ def from_env() -> Flask:
 def create_app(settings: Settings, log: Log) -> Flask:
     """Returns the webhook: POST /mutate/<mode>/<capture>, /warn/<mode>/<capture>, GET /healthz, /readyz, /metrics."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = contract.BODY_LIMIT
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     metrics = Metrics(settings.metrics_directory)
     journal = Journal(log, settings.replica, metrics)
     current = CurrentPodSettings(settings.pods, settings.trust_bundle_file)
@@ -88,8 +88,8 @@ def _arriving(
                     settings=current.get(),
                     record_id=secrets.token_hex(16),
                     time=datetime.now(UTC),
-                    source=http.headers.get(contract.HEADER_SOURCE, "unknown"),
-                    caller="verified" if http.headers.get(contract.HEADER_CALLER) == "verified" else "unverified",
+                    source=http.headers.get(HEADER_SOURCE, "unknown"),
+                    caller="verified" if http.headers.get(HEADER_CALLER) == "verified" else "unverified",
                 )
                 return Response(flow(arrival), mimetype=_JSON)
 

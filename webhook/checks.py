@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from injector import contract
+from contract.names import (
+    INIT_CONTAINER,
+    INJECT,
+    INJECT_DISABLED,
+    INJECTED,
+    SIDECAR_CONTAINER,
+    STATUS,
+    UPSTREAM_NETWORK,
+    UPSTREAMS,
+)
 from webhook import annotations
 from webhook.errors import RefusedError, shown
-from webhook.ours import RESERVED_CONTAINERS, is_reserved_volume
+from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
 from webhook.pods import Container, Pod
 from webhook.ports import foreign_containers, reserved_port_names
 from webhook.settings import PodSettings
@@ -53,7 +62,7 @@ def aliases(pod: Pod, upstreams: Iterable[Upstream], settings: PodSettings) -> N
     if not is_injected(pod):
         for alias in pod.raw_host_aliases:
             if is_our_address(alias.get("ip")):
-                network = contract.UPSTREAM_NETWORK
+                network = UPSTREAM_NETWORK
                 raise RefusedError(
                     f"hostAliases: {shown(alias.get('ip'))} is in {network}, which is reserved for podtls"
                 )
@@ -61,9 +70,9 @@ def aliases(pod: Pod, upstreams: Iterable[Upstream], settings: PodSettings) -> N
     for upstream in upstreams:
         for name in upstream.names:
             if name in taken:
-                raise RefusedError(f"annotation {contract.UPSTREAMS}: {name} has an entry in hostAliases already")
+                raise RefusedError(f"annotation {UPSTREAMS}: {name} has an entry in hostAliases already")
             if name == settings.ca_host:
-                raise RefusedError(f"annotation {contract.UPSTREAMS}: {name} is the CA of podtls itself")
+                raise RefusedError(f"annotation {UPSTREAMS}: {name} is the CA of podtls itself")
 
 
 def _aliased(pod: Pod) -> set[str]:
@@ -105,8 +114,8 @@ def accepted_images(pod: Pod, settings: PodSettings) -> tuple[str, str]:
     """Returns the images of init container and sidecar: ours, or where the setting allows, what a mirror made of it."""
     found = {raw.get("name"): raw.get("image") for raw in pod.raw_init_containers}
     return (
-        _accepted(found.get(contract.INIT_CONTAINER), settings),
-        _accepted(found.get(contract.SIDECAR_CONTAINER), settings),
+        _accepted(found.get(INIT_CONTAINER), settings),
+        _accepted(found.get(SIDECAR_CONTAINER), settings),
     )
 
 
@@ -123,11 +132,9 @@ def warnings(pod: Pod, settings: PodSettings) -> list[str]:
     found = [*_copy(pod), *_before_ours(pod), *_images(pod, settings)]
     if pod.dns_policy in {"Default", "None"}:
         found.append(f"podtls: dnsPolicy {pod.dns_policy}: the CA's name {settings.ca_host} may not resolve")
-    value = pod.labels.get(contract.INJECT)
+    value = pod.labels.get(INJECT)
     if value not in {None, "enabled"}:
-        found.append(
-            f"podtls: label {contract.INJECT}: {shown(value)} does not opt out; only {contract.INJECT_DISABLED} does"
-        )
+        found.append(f"podtls: label {INJECT}: {shown(value)} does not opt out; only {INJECT_DISABLED} does")
     found += [
         f"podtls: annotation {shown(key)} is unknown and means nothing" for key in annotations.unknown(pod.annotations)
     ]
@@ -140,7 +147,7 @@ def left_over(pod: Pod) -> tuple[str, ...]:
 
 
 def _copy(pod: Pod) -> list[str]:
-    if is_injected(pod) and contract.INJECTED not in pod.labels and contract.STATUS not in pod.annotations:
+    if is_injected(pod) and INJECTED not in pod.labels and STATUS not in pod.annotations:
         return [_COPY]
     return []
 
@@ -149,7 +156,7 @@ def _before_ours(pod: Pod) -> list[str]:
     names = [container.name for container in pod.init_containers]
     first = next((index for index, name in enumerate(names) if name in RESERVED_CONTAINERS), 0)
     return [
-        f"podtls: init container {shown(name)} runs before {contract.INIT_CONTAINER} and has no upstreams"
+        f"podtls: init container {shown(name)} runs before {INIT_CONTAINER} and has no upstreams"
         for name in names[:first]
     ]
 

@@ -6,22 +6,46 @@ Every field that the API server would default is written, so that a second round
 
 from typing import Any
 
-from injector import contract
+from contract.names import (
+    API_TOKEN_DIRECTORY,
+    AUDIENCE,
+    ENV_BUDGET,
+    ENV_CA_URL,
+    ENV_MODE,
+    ENV_NAMESPACE,
+    ENV_PORTS,
+    ENV_SERVICE_ACCOUNT,
+    ENV_TRUST_BUNDLE,
+    ENV_TRUST_DOMAIN,
+    ENV_UPSTREAMS,
+    INIT_CONTAINER,
+    INJECTOR_COMMAND,
+    NO_API_VOLUME,
+    PORT_NAME,
+    RUN_DIRECTORY,
+    RUN_VOLUME,
+    SIDECAR_COMMAND,
+    SIDECAR_CONTAINER,
+    TERMINATION_MESSAGE,
+    TOKEN_DIRECTORY,
+    TOKEN_SECONDS,
+    TOKEN_VOLUME,
+)
 from webhook.decision import Inject
 from webhook.settings import PodSettings
 
 
 def init_container(plan: Inject, settings: PodSettings) -> dict[str, Any]:
     """Returns podtls-init: key, CSR, certificate and nginx.conf, before anything else of the Pod runs."""
-    return _container(contract.INIT_CONTAINER, plan.init_image, [contract.INJECTOR_COMMAND, "init"], plan, settings)
+    return _container(INIT_CONTAINER, plan.init_image, [INJECTOR_COMMAND, "init"], plan, settings)
 
 
 def sidecar(plan: Inject, settings: PodSettings) -> dict[str, Any]:
     """Returns podtls-nginx, a native sidecar: the app starts when its startupProbe says that TLS is up."""
-    container = _container(contract.SIDECAR_CONTAINER, plan.sidecar_image, [contract.SIDECAR_COMMAND], plan, settings)
+    container = _container(SIDECAR_CONTAINER, plan.sidecar_image, [SIDECAR_COMMAND], plan, settings)
     container["restartPolicy"] = "Always"
     container["startupProbe"] = {
-        "exec": {"command": [contract.SIDECAR_COMMAND, "ready"]},
+        "exec": {"command": [SIDECAR_COMMAND, "ready"]},
         "failureThreshold": 60,
         "periodSeconds": 1,
         "successThreshold": 1,
@@ -37,13 +61,13 @@ def sidecar(plan: Inject, settings: PodSettings) -> dict[str, Any]:
 
 def volumes() -> list[dict[str, Any]]:
     """Returns the three volumes of our containers: generation, token, and what covers the default API token path."""
-    token = {"audience": contract.AUDIENCE, "expirationSeconds": contract.TOKEN_SECONDS, "path": "token"}
+    token = {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     # 0644: with 0400 the file would be root's alone, and our uid is another one.
     projected = {"defaultMode": 0o644, "sources": [{"serviceAccountToken": token}]}
     return [
-        {"name": contract.RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-        {"name": contract.TOKEN_VOLUME, "projected": projected},
-        {"name": contract.NO_API_VOLUME, "emptyDir": {}},
+        {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        {"name": TOKEN_VOLUME, "projected": projected},
+        {"name": NO_API_VOLUME, "emptyDir": {}},
     ]
 
 
@@ -56,7 +80,7 @@ def _container(name: str, image: str, command: list[str], plan: Inject, settings
         "env": _environment(plan, settings),
         "volumeMounts": _mounts(),
         "securityContext": _security_context(settings),
-        "terminationMessagePath": contract.TERMINATION_MESSAGE,
+        "terminationMessagePath": TERMINATION_MESSAGE,
         "terminationMessagePolicy": "File",
     }
     if plan.set_resources:
@@ -68,24 +92,24 @@ def _container(name: str, image: str, command: list[str], plan: Inject, settings
 
 def _mounts() -> list[dict[str, Any]]:
     return [
-        {"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY},
-        {"name": contract.TOKEN_VOLUME, "mountPath": contract.TOKEN_DIRECTORY, "readOnly": True},
+        {"name": RUN_VOLUME, "mountPath": RUN_DIRECTORY},
+        {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
         # The ServiceAccount admission plugin mounts an API token where this path is free; we need none.
-        {"name": contract.NO_API_VOLUME, "mountPath": contract.API_TOKEN_DIRECTORY, "readOnly": True},
+        {"name": NO_API_VOLUME, "mountPath": API_TOKEN_DIRECTORY, "readOnly": True},
     ]
 
 
 def _environment(plan: Inject, settings: PodSettings) -> list[dict[str, Any]]:
     return [
-        _value(contract.ENV_CA_URL, settings.ca_url),
-        _value(contract.ENV_TRUST_BUNDLE, settings.trust_bundle),
-        _value(contract.ENV_TRUST_DOMAIN, settings.trust_domain),
-        _field(contract.ENV_NAMESPACE, "metadata.namespace"),
-        _field(contract.ENV_SERVICE_ACCOUNT, "spec.serviceAccountName"),
-        _value(contract.ENV_MODE, plan.mode),
-        _value(contract.ENV_PORTS, plan.ports_text),
-        _value(contract.ENV_UPSTREAMS, ",".join(str(upstream) for upstream in plan.upstreams)),
-        _value(contract.ENV_BUDGET, str(plan.budget_seconds)),
+        _value(ENV_CA_URL, settings.ca_url),
+        _value(ENV_TRUST_BUNDLE, settings.trust_bundle),
+        _value(ENV_TRUST_DOMAIN, settings.trust_domain),
+        _field(ENV_NAMESPACE, "metadata.namespace"),
+        _field(ENV_SERVICE_ACCOUNT, "spec.serviceAccountName"),
+        _value(ENV_MODE, plan.mode),
+        _value(ENV_PORTS, plan.ports_text),
+        _value(ENV_UPSTREAMS, ",".join(str(upstream) for upstream in plan.upstreams)),
+        _value(ENV_BUDGET, str(plan.budget_seconds)),
     ]
 
 
@@ -112,4 +136,4 @@ def _security_context(settings: PodSettings) -> dict[str, Any]:
 
 
 def _port_name(index: int) -> str:
-    return contract.PORT_NAME if index == 1 else f"{contract.PORT_NAME}-{index}"
+    return PORT_NAME if index == 1 else f"{PORT_NAME}-{index}"

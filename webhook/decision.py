@@ -16,7 +16,7 @@ How a Pod that somebody has at hand is injected without the webhook (`podtls inj
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
-from injector import contract
+from contract.names import CAPTURE, CAPTURES, INJECT, INJECT_DISABLED, MODE, MODES, VERSION
 from webhook import annotations, checks
 from webhook.annotations import PortPair
 from webhook.errors import RefusedError
@@ -111,8 +111,8 @@ def decide(request: AdmissionRequest, defaults: Defaults, settings: PodSettings)
 
 
 def _skip_reason(pod: Pod) -> str:
-    if pod.labels.get(contract.INJECT) == contract.INJECT_DISABLED:
-        return f"label {contract.INJECT}={contract.INJECT_DISABLED} opts out"
+    if pod.labels.get(INJECT) == INJECT_DISABLED:
+        return f"label {INJECT}={INJECT_DISABLED} opts out"
     if pod.host_network:
         return "hostNetwork pods share the node's ports and addresses"
     if pod.windows:
@@ -147,8 +147,8 @@ def _plan(request: AdmissionRequest, defaults: Defaults, settings: PodSettings) 
 
 
 def _mode(pod: Pod, defaults: Defaults) -> str:
-    mode = annotations.parse_choice(pod.annotations, contract.MODE, contract.MODES)
-    capture = annotations.parse_choice(pod.annotations, contract.CAPTURE, contract.CAPTURES)
+    mode = annotations.parse_choice(pod.annotations, MODE, MODES)
+    capture = annotations.parse_choice(pod.annotations, CAPTURE, CAPTURES)
     _check_supported("mode", mode or defaults.mode, written=mode, supported=_SUPPORTED_MODES)
     _check_supported("capture", capture or defaults.capture, written=capture, supported=_SUPPORTED_CAPTURES)
     return mode or defaults.mode
@@ -158,13 +158,13 @@ def _check_supported(what: str, value: str, *, written: str | None, supported: t
     if value not in supported:
         source = "annotation on the pod" if written is not None else "label on the namespace"
         raise RefusedError(
-            f"podtls.io/{what}: {value} ({source}) is not supported yet by podtls {contract.VERSION}; "
+            f"podtls.io/{what}: {value} ({source}) is not supported yet by podtls {VERSION}; "
             f"supported: {', '.join(supported)}"
         )
 
 
 def _weaker(mode: str, defaults: Defaults) -> tuple[str, ...]:
     # contract.MODES stands in the order of strength.
-    if contract.MODES.index(mode) <= contract.MODES.index(defaults.mode):
+    if MODES.index(mode) <= MODES.index(defaults.mode):
         return ()
     return (f"podtls: mode {mode} of the pod is weaker than mode {defaults.mode} of its namespace",)

@@ -9,18 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from injector import contract
+from contract.names import INJECTED, SIDECAR_CONTAINER, STATUS, VERSION
 from webhook.checks import SYSCTL
 from webhook.containers import init_container, sidecar, volumes
 from webhook.decision import Inject
 from webhook.jsonpatch import Operation, append, prepend, put
-from webhook.ours import (
-    RESERVED_CONTAINERS,
-    is_equal_container,
-    is_reserved_volume,
-    reconcile,
-    replacement,
-)
+from webhook.managed import RESERVED_CONTAINERS, is_equal_container, is_reserved_volume, reconcile, replacement
 from webhook.pods import Pod
 from webhook.settings import PodSettings
 from webhook.upstreams import host_aliases, is_our_address
@@ -60,7 +54,7 @@ def _init_containers(pod: Pod, init: dict[str, Any], nginx: dict[str, Any]) -> l
         # First, so that the user's own init containers have their upstreams too.
         return prepend(_INIT_CONTAINERS, found, [init, nginx])
     first, *more = places
-    if not more and found[first].get("name") == contract.SIDECAR_CONTAINER:
+    if not more and found[first].get("name") == SIDECAR_CONTAINER:
         return [*_at(first, found[first], nginx), Operation("add", f"{_INIT_CONTAINERS}/{first}", init)]
     if not more:
         return [*_at(first, found[first], init), Operation("add", f"{_INIT_CONTAINERS}/{first + 1}", nginx)]
@@ -90,16 +84,16 @@ def _sysctl(pod: Pod, plan: Inject) -> list[Operation]:
 
 
 def _metadata(pod: Pod, plan: Inject, record_id: str, *, changed: bool) -> list[Operation]:
-    status = {"version": contract.VERSION, "mode": plan.mode, "ports": plan.ports_text}
+    status = {"version": VERSION, "mode": plan.mode, "ports": plan.ports_text}
     text = orjson.dumps({**status, "record": record_id}).decode()
     if not pod.has_metadata:
-        members = {"labels": {contract.INJECTED: "true"}, "annotations": {contract.STATUS: text}}
+        members = {"labels": {INJECTED: "true"}, "annotations": {STATUS: text}}
         return [Operation("add", "/metadata", members)]
-    label = _member(_LABELS, pod.labels, contract.INJECTED, "true")
+    label = _member(_LABELS, pod.labels, INJECTED, "true")
     # `podtls inject` has no record and writes an empty id, twice the same one.
     if not changed and not label and _status_of(pod) == {**status, "record": kept_record(pod) or record_id}:
         return []
-    return [*label, *_member(_ANNOTATIONS, pod.annotations, contract.STATUS, text)]
+    return [*label, *_member(_ANNOTATIONS, pod.annotations, STATUS, text)]
 
 
 def _member(path: str, present: dict[str, str | None], key: str, value: str) -> list[Operation]:
@@ -112,7 +106,7 @@ def _member(path: str, present: dict[str, str | None], key: str, value: str) -> 
 
 def _status_of(pod: Pod) -> dict[str, Any]:
     try:
-        status = orjson.loads(pod.annotations.get(contract.STATUS) or "null")
+        status = orjson.loads(pod.annotations.get(STATUS) or "null")
     except orjson.JSONDecodeError:
         return {}
     return status if isinstance(status, dict) else {}

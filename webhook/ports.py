@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from injector import contract
+from contract.names import FIRST_TLS_PORT, INIT_CONTAINER, PORT_NAME, PORTS, SIDECAR_CONTAINER, UPSTREAMS
 from webhook.annotations import MAX_PORT, PortPair, parse_ports, refuse
 from webhook.errors import RefusedError
 from webhook.pods import Container, Pod
@@ -15,8 +15,8 @@ UNPRIVILEGED: Final = 1024
 MAX_PAIRS: Final = 256
 _SHOWN: Final = 10
 # A port's name ends at 15 characters (IANA_SVC_NAME); what is longer the API server refuses, and we need not repeat.
-RESERVED_NAME: Final = re.compile(rf"{contract.PORT_NAME}(-[0-9]{{1,8}})?")
-_OURS: Final = (contract.INIT_CONTAINER, contract.SIDECAR_CONTAINER)
+RESERVED_NAME: Final = re.compile(rf"{PORT_NAME}(-[0-9]{{1,8}})?")
+_OURS: Final = (INIT_CONTAINER, SIDECAR_CONTAINER)
 
 
 def port_pairs(pod: Pod, upstreams: Iterable[Upstream]) -> tuple[PortPair, ...]:
@@ -47,12 +47,12 @@ def foreign_containers(pod: Pod) -> list[Container]:
 
 def _default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
     app_ports = dict.fromkeys(number for container in pod.containers for number in _numbers(container))
-    free = (port for port in range(contract.FIRST_TLS_PORT, MAX_PORT + 1) if port not in used)
+    free = (port for port in range(FIRST_TLS_PORT, MAX_PORT + 1) if port not in used)
     pairs = tuple(PortPair(tls, app) for app, tls in zip(app_ports, free, strict=False))
     if len(app_ports) > MAX_PAIRS:
         raise RefusedError(
             f"the pod has {len(app_ports)} TCP ports, and at most {MAX_PAIRS} get TLS; "
-            f"choose some with annotation {contract.PORTS}"
+            f"choose some with annotation {PORTS}"
         )
     if len(pairs) < len(app_ports):
         raise RefusedError(f"the pod has {len(app_ports)} TCP ports, more than there are free ports for TLS")
@@ -60,29 +60,25 @@ def _default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
 
 
 def _check_written(pod: Pod, written: tuple[PortPair, ...], *, used: set[int], dialled: set[int]) -> None:
-    value = pod.annotations[contract.PORTS] or ""
+    value = pod.annotations[PORTS] or ""
     own = {number for container in foreign_containers(pod) for number in _numbers(container)}
     for pair in written:
         if pair.app not in own:
             more = ", ..." if len(own) > _SHOWN else ""
             known = ", ".join(str(number) for number in sorted(own)[:_SHOWN]) + more or "none"
-            raise refuse(contract.PORTS, value, f"app ports that are TCP containerPorts of the pod ({known})")
+            raise refuse(PORTS, value, f"app ports that are TCP containerPorts of the pod ({known})")
         if pair.tls in used:
-            raise refuse(contract.PORTS, value, f"TLS ports that no container uses, but {pair.tls} is used")
+            raise refuse(PORTS, value, f"TLS ports that no container uses, but {pair.tls} is used")
         if pair.tls in dialled:
-            raise refuse(
-                contract.PORTS, value, f"TLS ports that are no port of {contract.UPSTREAMS}, but {pair.tls} is"
-            )
+            raise refuse(PORTS, value, f"TLS ports that are no port of {UPSTREAMS}, but {pair.tls} is")
 
 
 def _check_dialled(pod: Pod, dialled: set[int]) -> None:
     # An app listens on all addresses, so Nginx could not listen on the same port of 127.0.1.N.
     own = {number for container in foreign_containers(pod) for number in _numbers(container)}
     if collision := sorted(dialled & own):
-        value = pod.annotations[contract.UPSTREAMS] or ""
-        raise refuse(
-            contract.UPSTREAMS, value, f"ports that no container listens on, but {collision[0]} is the pod's own"
-        )
+        value = pod.annotations[UPSTREAMS] or ""
+        raise refuse(UPSTREAMS, value, f"ports that no container listens on, but {collision[0]} is the pod's own")
 
 
 def _numbers(container: Container, *, protocols: tuple[str, ...] | None = ("TCP",)) -> list[int]:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from injector import contract
-from injector.endpoints import parse_door
+from contract.names import APP_SOCKET, RUN_AS_USER
+from injector.nginx.endpoints import parse_door
 from webhook.errors import SettingsError
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # In a zone called `svc`, web.shop.svc.svc would be a Service of `shop` and a pod of a Service in a namespace `svc`.
 _ZONE: Final = re.compile(rf"(?!svc\Z)(?=.{{1,200}}\Z){_LABEL}(\.{_LABEL})*")
-# As the CA has it (ca/identity.py): it is the leaf's O as well, which ends at 64 characters.
+# As the CA has it (contract/identity.py): it is the leaf's O as well, which ends at 64 characters.
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 # https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/, the spellings that we need of it.
@@ -41,7 +41,7 @@ class PodSettings:
     ca_url: str = "https://podtls-ca.podtls-system.svc"
     trust_domain: str = "cluster.local"
     zone: str = "cluster.local"
-    run_as_user: int | None = contract.RUN_AS_USER
+    run_as_user: int | None = RUN_AS_USER
     accept_image_rewrite: bool = False
     cpu: str = "100m"
     memory: str = "96Mi"
@@ -83,7 +83,7 @@ class Settings:
             ca_url=environment.get("PODTLS_CA_URL", "https://podtls-ca.podtls-system.svc"),
             trust_domain=environment.get("PODTLS_TRUST_DOMAIN", "cluster.local"),
             zone=environment.get("PODTLS_ZONE", "cluster.local"),
-            run_as_user=_user(environment.get("PODTLS_RUN_AS_USER", str(contract.RUN_AS_USER))),
+            run_as_user=_user(environment.get("PODTLS_RUN_AS_USER", str(RUN_AS_USER))),
             accept_image_rewrite=_boolean(environment, "PODTLS_ACCEPT_IMAGE_REWRITE"),
             cpu=environment.get("PODTLS_CPU", "100m"),
             memory=environment.get("PODTLS_MEMORY", "96Mi"),
@@ -109,7 +109,7 @@ class ServerSettings:
     def from_env(cls, environment: Mapping[str, str]) -> "ServerSettings":
         """Reads PODTLS_SOCKET, PODTLS_WORKERS and PODTLS_THREADS; raises SettingsError naming the variable."""
         return cls(
-            socket=Path(environment.get("PODTLS_SOCKET", contract.APP_SOCKET)),
+            socket=Path(environment.get("PODTLS_SOCKET", APP_SOCKET)),
             workers=_count(environment, "PODTLS_WORKERS", default=2),
             threads=_count(environment, "PODTLS_THREADS", default=8),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Final
 
-from injector import contract
+from contract.names import UPSTREAM_NETWORK, UPSTREAMS
 from webhook import annotations
 from webhook.errors import RefusedError, shown
 
@@ -19,7 +19,7 @@ _ALLOWED: Final = (
     "host:port or host:port=remote port, separated by commas, such as payments.shop:80=443; host is svc, svc.ns, "
     "svc.ns.svc or svc.ns.svc.{zone}, with a pod's hostname before it where there is a namespace"
 )
-_ADDRESSES: Final = tuple(str(address) for address in ip_network(contract.UPSTREAM_NETWORK).hosts())
+_ADDRESSES: Final = tuple(str(address) for address in ip_network(UPSTREAM_NETWORK).hosts())
 # kubelet accepts leading zeros and the IPv4-mapped form as well (net.ParseIPSloppy).
 _OUR_ADDRESS: Final = re.compile(r"(::ffff:)?0*127\.0+\.0*1\.[0-9]+", re.IGNORECASE)
 
@@ -56,7 +56,7 @@ def parse_upstreams(written: Mapping[str, str | None], namespace: str, zone: str
 
     Raises RefusedError for what is not allowed, written twice, or dialled by a name that means two things.
     """
-    value = annotations.get(written, contract.UPSTREAMS)
+    value = annotations.get(written, UPSTREAMS)
     if value is None:
         return ()
     addresses: dict[_Target, str] = {}
@@ -65,7 +65,7 @@ def parse_upstreams(written: Mapping[str, str | None], namespace: str, zone: str
         target, port, remote_port = _parse_item(value, item, namespace, zone)
         if target not in addresses:
             if len(addresses) == len(_ADDRESSES):
-                raise annotations.refuse(contract.UPSTREAMS, value, f"at most {len(_ADDRESSES)} hosts")
+                raise annotations.refuse(UPSTREAMS, value, f"at most {len(_ADDRESSES)} hosts")
             addresses[target] = _ADDRESSES[len(addresses)]
         names = target.names(namespace, zone)
         upstreams.append(Upstream(addresses[target], port, names[-1], remote_port, names))
@@ -92,7 +92,7 @@ def _parse_item(value: str, item: str, namespace: str, zone: str) -> tuple[_Targ
     remote_port = annotations.parse_port(remote) if separator else _HTTPS
     if target is None or port is None or remote_port is None:
         allowed = _ALLOWED.format(zone=zone)
-        raise annotations.refuse(contract.UPSTREAMS, value, f"{allowed}; but not {shown(item)}")
+        raise annotations.refuse(UPSTREAMS, value, f"{allowed}; but not {shown(item)}")
     return target, port, remote_port
 
 
@@ -124,10 +124,8 @@ def _check_doubled(value: str, upstreams: list[Upstream]) -> None:
     for upstream in upstreams:
         if (upstream.host, upstream.port) in seen:
             doubled = f"{upstream.host}:{upstream.port}"
-            raise annotations.refuse(contract.UPSTREAMS, value, f"each host and port once, but {doubled} is twice")
+            raise annotations.refuse(UPSTREAMS, value, f"each host and port once, but {doubled} is twice")
         seen.add((upstream.host, upstream.port))
         for name in upstream.names:
             if owners.setdefault(name, upstream.host) != upstream.host:
-                raise RefusedError(
-                    f"annotation {contract.UPSTREAMS}: {name} would mean both {owners[name]} and {upstream.host}"
-                )
+                raise RefusedError(f"annotation {UPSTREAMS}: {name} would mean both {owners[name]} and {upstream.host}")

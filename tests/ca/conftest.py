@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
 from audit.log import EvidenceLog
-from ca import authority as authorities
-from ca import creation, kube
-from ca.app import create_app
-from ca.authority import Authority
+from ca.api import kube
+from ca.api.app import create_app
+from ca.authority import authority as authorities
+from ca.authority import creation
+from ca.authority.authority import Authority
 from ca.settings import Settings
-from injector import contract
+from contract.names import AUDIENCE, HEADER_SOURCE
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, NOW, TRUST_DOMAIN, body_of, pod_object, request_der, service_object, user_of
 from tests.fakes import FakeCluster
@@ -66,7 +67,7 @@ def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
 @pytest.fixture
 def token(cluster: FakeCluster) -> str:
     """The token of that pod."""
-    return cluster.issue_token(user_of(cluster.pods["shop", "payments-1"]), contract.AUDIENCE)
+    return cluster.issue_token(user_of(cluster.pods["shop", "payments-1"]), AUDIENCE)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def headers(token: str) -> dict[str, str]:
     return {
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/pkcs10",
-        contract.HEADER_SOURCE: ADDRESS,
+        HEADER_SOURCE: ADDRESS,
     }
 
 

@@ -16,12 +16,21 @@ from werkzeug.test import TestResponse
 
 from audit.log import EvidenceLog, TornLine, read
 from audit.record import CertificateRecord
-from ca.app import create_app
-from ca.authority import Authority
-from ca.csr import DER_LIMIT
+from ca.api.app import create_app
+from ca.api.csr import DER_LIMIT
+from ca.authority.authority import Authority
 from ca.errors import UnavailableError
 from ca.settings import Settings
-from injector import contract
+from contract.names import (
+    AUDIENCE,
+    CA_BODY_LIMIT,
+    HEADER_SOURCE,
+    LIFETIME,
+    PATH_CACERTS,
+    PATH_ENROLL,
+    PATH_NAMES,
+    TYPE_PEM_CHAIN,
+)
 from tests.ca.world import (
     ADDRESS,
     NOW,
@@ -41,7 +50,7 @@ WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it must be refused
 
 
 def enroll(client: FlaskClient, headers: dict[str, str], body: bytes) -> TestResponse:
-    return client.post(contract.PATH_ENROLL, headers=headers, data=body)
+    return client.post(PATH_ENROLL, headers=headers, data=body)
 
 
 def records(log: EvidenceLog) -> list[CertificateRecord]:
@@ -80,10 +89,10 @@ def test_attested_pod_gets_a_certificate_for_its_key_and_its_names(
 def test_our_own_client_gets_leaf_and_issuing_ca(
     client: FlaskClient, headers: dict[str, str], body: bytes, key: Key, authority: Authority
 ) -> None:
-    answer = enroll(client, {**headers, "Accept": contract.TYPE_PEM_CHAIN}, body)
+    answer = enroll(client, {**headers, "Accept": TYPE_PEM_CHAIN}, body)
 
     leaf, issuing = x509.load_pem_x509_certificates(answer.data)
-    assert answer.content_type == contract.TYPE_PEM_CHAIN
+    assert answer.content_type == TYPE_PEM_CHAIN
     assert leaf.public_key() == key.public_key()
     assert issuing == authority.certificate
 
@@ -117,7 +126,7 @@ def test_certificate_that_left_is_recorded_with_all_that_led_to_it(
 def test_pod_chooses_its_lifetime(
     client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster
 ) -> None:
-    cluster.pods["shop", "payments-1"] = pod_object(metadata__annotations={contract.LIFETIME: "1h"})
+    cluster.pods["shop", "payments-1"] = pod_object(metadata__annotations={LIFETIME: "1h"})
 
     leaf = leaf_of(enroll(client, headers, body))
 
@@ -131,10 +140,10 @@ def test_own_pods_enroll_like_any_other(client: FlaskClient, cluster: FakeCluste
         spec__serviceAccountName="podtls-webhook",
     )
     cluster.pods["podtls-system", "podtls-webhook-0"] = pod
-    token = cluster.issue_token(user_of(pod), contract.AUDIENCE)
+    token = cluster.issue_token(user_of(pod), AUDIENCE)
     headers = {
         "Authorization": f"Bearer {token}",
-        contract.HEADER_SOURCE: ADDRESS,
+        HEADER_SOURCE: ADDRESS,
         "Content-Type": "application/pkcs10",
     }
 
@@ -172,7 +181,7 @@ def test_challenge_is_empty_and_comes_before_anything_is_parsed(
         pytest.param({}, body_of(request_der(WEAK)), 400, "RSA key of 1024 bits", id="RSA 1024"),
         pytest.param({}, body_of(request_der(ec.generate_private_key(ec.SECP192R1()))), 400, "secp192r1", id="P-192"),
         pytest.param({}, body_of(b"\x30" * (DER_LIMIT + 1)), 413, f"allowed are {DER_LIMIT}", id="huge request"),
-        pytest.param({}, b"a" * (contract.CA_BODY_LIMIT + 1), 413, "exceeds the capacity limit", id="huge body"),
+        pytest.param({}, b"a" * (CA_BODY_LIMIT + 1), 413, "exceeds the capacity limit", id="huge body"),
         pytest.param({"Content-Type": "application/json"}, b"{}", 415, "expected application/pkcs10", id="JSON"),
         pytest.param({"Accept": "text/html"}, b"", 406, "the answer is application/pkcs7-mime", id="a browser"),
     ],
@@ -302,7 +311,7 @@ def test_names_endpoint_says_what_a_certificate_would_carry(
 ) -> None:
     cluster.service_objects.append(service_object("added-later", {"app": "payments"}))
 
-    answer = client.get(contract.PATH_NAMES, headers=headers)
+    answer = client.get(PATH_NAMES, headers=headers)
 
     assert answer.status_code == 200
     assert answer.json == {
@@ -320,7 +329,7 @@ def test_names_endpoint_says_what_a_certificate_would_carry(
 
 
 def test_names_endpoint_tells_nobody_without_a_token(client: FlaskClient) -> None:
-    answer = client.get(contract.PATH_NAMES, headers={contract.HEADER_SOURCE: ADDRESS})
+    answer = client.get(PATH_NAMES, headers={HEADER_SOURCE: ADDRESS})
 
     assert (answer.status_code, answer.data) == (401, b"")
 
@@ -330,7 +339,7 @@ def test_names_endpoint_refuses_and_records_no_decision(
 ) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(metadata__uid="new")
 
-    answer = client.get(contract.PATH_NAMES, headers=headers)
+    answer = client.get(PATH_NAMES, headers=headers)
 
     assert answer.status_code == 403
     assert "the uid differs" in answer.text
@@ -338,7 +347,7 @@ def test_names_endpoint_refuses_and_records_no_decision(
 
 
 def test_cacerts_gives_the_bundle_and_the_issuing_ca_to_anybody(client: FlaskClient, authority: Authority) -> None:
-    answer = client.get(contract.PATH_CACERTS)
+    answer = client.get(PATH_CACERTS)
 
     found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.data))
     assert answer.headers["Content-Transfer-Encoding"] == "base64"
@@ -346,13 +355,13 @@ def test_cacerts_gives_the_bundle_and_the_issuing_ca_to_anybody(client: FlaskCli
 
 
 def test_cacerts_in_another_form_is_not_acceptable(client: FlaskClient) -> None:
-    assert client.get(contract.PATH_CACERTS, headers={"Accept": "text/html"}).status_code == 406
+    assert client.get(PATH_CACERTS, headers={"Accept": "text/html"}).status_code == 406
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
-        pytest.param("GET", contract.PATH_ENROLL, 405, "POST", id="method"),
+        pytest.param("GET", PATH_ENROLL, 405, "POST", id="method"),
         pytest.param("GET", "/.well-known/est/csrattrs", 404, "", id="comes later"),
     ],
 )
@@ -415,7 +424,7 @@ def test_log_says_each_decision_once_and_no_secret(
     cluster.pods.clear()
     enroll(client, headers, body)
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "ca.app"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "ca.api.app"]
     assert ['"decision":"issue"' in line for line in lines] == [True, False, False]
     written = "\n".join(lines) + log.path.read_text()
     token = headers["Authorization"].removeprefix("Bearer ")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ca.attest import Claim, Rules, SourceAddress, attest, parse_lifetime
+from ca.api.attest import Claim, Rules, SourceAddress, attest, parse_lifetime
 from ca.errors import Caller, PendingError, RefusedError, UnauthenticatedError, UnavailableError
-from injector import contract
+from contract.names import AUDIENCE, INJECTED, LIFETIME, STATUS
 from tests.ca.world import ADDRESS, IDENTITY, NOW, RECORD_ID, TRUST_DOMAIN, UID, pod_object, user_of
 from tests.fakes import FakeCluster
 
@@ -119,7 +119,7 @@ def _user(change: Change) -> dict[str, Any]:
     ],
 )
 def test_token_that_does_not_fit_its_pod_is_refused(change: Change, reason: str, cluster: FakeCluster) -> None:
-    token = cluster.issue_token(_user(change), contract.AUDIENCE)
+    token = cluster.issue_token(_user(change), AUDIENCE)
 
     with pytest.raises(RefusedError, match=reason):
         attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
@@ -134,7 +134,7 @@ def test_token_that_does_not_fit_its_pod_is_refused(change: Change, reason: str,
         pytest.param({"status__phase": "Succeeded"}, "has finished: Succeeded", id="succeeded"),
         pytest.param({"status__phase": "Failed"}, "has finished: Failed", id="failed"),
         pytest.param({"metadata__labels": {}}, "is not injected: no label", id="no label"),
-        pytest.param({"metadata__labels": {contract.INJECTED: "yes"}}, "is not injected: no label", id="label differs"),
+        pytest.param({"metadata__labels": {INJECTED: "yes"}}, "is not injected: no label", id="label differs"),
         pytest.param({"spec__initContainers": None}, "no init container podtls-init", id="no init containers"),
         pytest.param({"spec__initContainers": [{"name": "x"}]}, "no init container podtls-init", id="others only"),
     ],
@@ -264,7 +264,7 @@ def test_lifetime_is_the_pods_within_the_bounds(text: str, seconds: int) -> None
     ],
 )
 def test_status_without_a_record_id_points_nowhere(status: str | None, cluster: FakeCluster, token: str) -> None:
-    annotations = {} if status is None else {contract.STATUS: status}
+    annotations = {} if status is None else {STATUS: status}
     cluster.pods["shop", "payments-1"] = pod_object(metadata__annotations=annotations or None)
 
     assert attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW).patch_record == ""
@@ -272,7 +272,7 @@ def test_status_without_a_record_id_points_nowhere(status: str | None, cluster: 
 
 def test_lifetime_hostname_and_subdomain_come_from_the_pod(cluster: FakeCluster, token: str) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(
-        metadata__annotations={contract.LIFETIME: "1h"}, spec__hostname="db-0", spec__subdomain="db"
+        metadata__annotations={LIFETIME: "1h"}, spec__hostname="db-0", spec__subdomain="db"
     )
 
     pod = attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ca import creation
-from ca.authority import CurrentAuthority, Template, load, parse, sign
+from ca.authority import creation
+from ca.authority.authority import CurrentAuthority, Template, load, parse, sign
 from ca.errors import ConfigurationError
 from tests.ca.world import NOW, TRUST_DOMAIN
 

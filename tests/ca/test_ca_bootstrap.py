@@ -16,11 +16,13 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from audit.log import EvidenceLog, read
 from audit.record import CertificateRecord
 from ca import __main__ as command
-from ca import bootstrap, creation
-from ca.authority import Authority, load
+from ca import bootstrap
+from ca.authority import creation
+from ca.authority.authority import Authority, load
 from ca.errors import ProfileError, UnavailableError
 from ca.settings import Settings
-from injector import contract, generation
+from contract.names import CERTIFICATE_FILE, CURRENT, KEY_FILE
+from injector import generation
 from tests.ca.world import NOW, TRUST_DOMAIN
 
 DAY = timedelta(days=1)
@@ -58,11 +60,11 @@ def test_serving_certificate_is_signed_recorded_and_served(
     leaf, issuing = x509.load_pem_x509_certificates(served.certificate)
     (record,) = read(log.path)
     verifier = PolicyBuilder().store(Store(list(authority.bundle))).time(NOW)
-    assert (run / contract.CURRENT).resolve() == directory
+    assert (run / CURRENT).resolve() == directory
     assert verifier.build_server_verifier(x509.DNSName("podtls-ca.podtls-system.svc")).verify(leaf, [issuing])
     assert x509.load_pem_x509_certificates(served.bundle) == list(authority.bundle)
     assert served.nginx == b"# front"
-    assert stat.S_IMODE((directory / contract.KEY_FILE).stat().st_mode) == 0o400
+    assert stat.S_IMODE((directory / KEY_FILE).stat().st_mode) == 0o400
     assert isinstance(record, CertificateRecord)
     assert (record.reason, record.pod) == ("serving certificate of the CA itself", "podtls-ca-0")
     assert record.serial == f"{leaf.serial_number:x}"
@@ -114,8 +116,8 @@ def test_serving_certificate_is_checked_for_readiness(
 
 
 def test_generation_that_cannot_be_read_is_not_ready(run: Path) -> None:
-    (run / contract.CURRENT).mkdir()
-    (run / contract.CURRENT / contract.CERTIFICATE_FILE).write_text("garbage")
+    (run / CURRENT).mkdir()
+    (run / CURRENT / CERTIFICATE_FILE).write_text("garbage")
 
     with pytest.raises(UnavailableError, match="cannot be read"):
         bootstrap.check(run, NOW)
@@ -205,7 +207,7 @@ def test_help_shows_every_command_and_variable(capsys: pytest.CaptureFixture[str
 def test_kept_bootstrap_renews_when_due_and_survives_trouble(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    current = Path(environment["PODTLS_RUN"], contract.CURRENT)
+    current = Path(environment["PODTLS_RUN"], CURRENT)
     now = datetime.now(UTC)
 
     served = []
@@ -232,7 +234,7 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> str:
 def test_kept_bootstrap_stays_and_ends_on_sigterm(environment: dict[str, str]) -> None:
     process = subprocess.Popen([sys.executable, "-m", "ca", "bootstrap", "--keep"], env={**os.environ, **environment})
     try:
-        generation_name = _wait_for(Path(environment["PODTLS_RUN"], contract.CURRENT), process)
+        generation_name = _wait_for(Path(environment["PODTLS_RUN"], CURRENT), process)
         process.send_signal(signal.SIGTERM)
 
         assert generation_name == "gen-000001"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from ca import kube
-from ca.control_plane import LEASE, lead
+from ca.api import kube
+from ca.controller.kubernetes import LEASE, lead
 from ca.errors import UnavailableError
 from tests.ca.api_server import ApiServer
 

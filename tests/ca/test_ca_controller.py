@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ca import creation
-from ca.authority import Template, certificate_pem, key_pem, parse, sign
-from ca.controller import ISSUING_SECRET, ROOT_SECRET, Secret, reconcile
+from ca.authority import creation
+from ca.authority.authority import Template, certificate_pem, key_pem, parse, sign
+from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET, Secret, reconcile
 from ca.errors import ConfigurationError
-from ca.identity import TrustDomain
+from contract.identity import TrustDomain
 from tests.fakes import FakeControlPlane
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

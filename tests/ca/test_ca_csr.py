@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pyasn1.codec.der import decoder, encoder
 from pyasn1_alt_modules import rfc2986
 
-from ca.csr import DER_LIMIT, public_key
+from ca.api.csr import DER_LIMIT, public_key
 from ca.errors import CSRError, TooLargeError
 from tests.ca.world import Key, request_der
 

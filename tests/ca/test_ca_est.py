@@ -6,12 +6,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from ca import est
-from ca.authority import Authority
+from ca.api import est
+from ca.authority.authority import Authority
 from ca.errors import CSRError, NotAcceptableError, UnsupportedTypeError
-from injector import contract
+from contract.names import TYPE_PEM_CHAIN
 
-PEM_CHAIN = contract.TYPE_PEM_CHAIN
+PEM_CHAIN = TYPE_PEM_CHAIN
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 
 from audit.log import EvidenceLog, read
 from audit.record import CertificateRecord
-from ca import events, kube
+from ca.api import events, kube
 from ca.errors import Caller, RefusedError, UnavailableError
-from injector import contract
+from contract.names import AUDIENCE, PATH_ENROLL, PATH_NAMES
 from tests.ca.api_server import ApiServer
 from tests.ca.world import NOW, UID, pod_object
 from tests.fakes import FakeCluster
@@ -24,7 +24,7 @@ GONE = RefusedError("pod shop/payments-1 is gone", CALLER)
 
 def refuse(client: FlaskClient, headers: dict[str, str], body: bytes) -> tuple[int, str]:
     """Ask for a certificate, read the answer, and close it as the server does when it is sent."""
-    answer = client.post(contract.PATH_ENROLL, headers=headers, data=body)
+    answer = client.post(PATH_ENROLL, headers=headers, data=body)
     told = answer.text
     answer.close()
     return answer.status_code, told
@@ -91,7 +91,7 @@ def test_event_is_posted_when_answer_and_record_are_done(
 ) -> None:
     cluster.pods.clear()
 
-    with client.post(contract.PATH_ENROLL, headers=headers, data=body) as answer:
+    with client.post(PATH_ENROLL, headers=headers, data=body) as answer:
         before = (answer.status_code, len(list(read(log.path))), len(cluster.events))
 
     assert before == (403, 1, 0)
@@ -108,10 +108,10 @@ def test_event_that_cannot_be_posted_is_logged_and_changes_nothing(
 ) -> None:
     cluster.pods.clear()
 
-    with client.post(contract.PATH_ENROLL, headers=headers, data=body) as answer:
+    with client.post(PATH_ENROLL, headers=headers, data=body) as answer:
         cluster.down = UnavailableError("the API server answers 403 to an Event")
 
-    (said,) = [orjson.loads(record.getMessage()) for record in caplog.records if record.name == "ca.events"]
+    (said,) = [orjson.loads(record.getMessage()) for record in caplog.records if record.name == "ca.api.events"]
     assert (answer.status_code, len(list(read(log.path)))) == (403, 1)
     assert said["lost"] == "the API server answers 403 to an Event"
     assert said["event"].startswith(f"podtls-{UID}-")
@@ -144,7 +144,7 @@ def test_question_for_names_that_is_refused_has_no_event(
 ) -> None:
     cluster.pods.clear()
 
-    with client.get(contract.PATH_NAMES, headers=headers) as answer:
+    with client.get(PATH_NAMES, headers=headers) as answer:
         assert answer.status_code == 403
 
     assert cluster.events == {}
@@ -161,7 +161,7 @@ def test_token_that_is_bound_to_no_pod_has_no_event(
     extra: dict[str, Any], client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster
 ) -> None:
     user = {"username": "system:serviceaccount:shop:payments", "extra": extra}
-    token = cluster.issue_token(user, contract.AUDIENCE)
+    token = cluster.issue_token(user, AUDIENCE)
 
     status, said = refuse(client, {**headers, "Authorization": f"Bearer {token}"}, body)
 
@@ -183,7 +183,7 @@ def test_event_goes_over_the_kept_connection_and_its_repeat_is_no_failure(
     assert list(cluster.events.values()) == [events.refused(GONE, NOW)]
     assert server.requests[1:] == [("POST", "/api/v1/namespaces/shop/events")] * 2
     assert server.connections == 1
-    assert [record for record in caplog.records if record.name == "ca.events"] == []
+    assert [record for record in caplog.records if record.name == "ca.api.events"] == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 422, 429, 500])
@@ -197,7 +197,7 @@ def test_answer_that_is_no_success_is_said_by_its_status(
 
 
 def test_nobody_listening_is_only_logged(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="ca.events")
+    caplog.set_level(logging.WARNING, logger="ca.api.events")
     server.url = "https://127.0.0.1:1"
     nowhere = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
 

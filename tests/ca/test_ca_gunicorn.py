@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit.log import EvidenceLog, read
 from audit.record import CertificateRecord
-from ca import creation
-from injector import contract
+from ca.authority import creation
+from contract.names import PATH_ENROLL, PATH_NAMES, TYPE_PEM_CHAIN
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, TRUST_DOMAIN, body_of, request_der
 from tests.fakes import FakeCluster
@@ -69,7 +69,7 @@ class RunningCA:
     def enroll(self, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Enroll with a new key."""
         der = request_der(ec.generate_private_key(ec.SECP256R1()))
-        return self.ask("POST", contract.PATH_ENROLL, {**headers, "Accept": contract.TYPE_PEM_CHAIN}, body_of(der))
+        return self.ask("POST", PATH_ENROLL, {**headers, "Accept": TYPE_PEM_CHAIN}, body_of(der))
 
     def records(self) -> list[CertificateRecord]:
         """What is recorded."""
@@ -78,7 +78,7 @@ class RunningCA:
 
 @contextmanager
 def _gunicorn(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.app:from_env()"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.api.app:from_env()"]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE)
     try:
         yield process
@@ -138,7 +138,7 @@ def test_pod_enrolls_over_real_sockets(running: RunningCA, headers: dict[str, st
     leaf, issuing = x509.load_pem_x509_certificates(body)
     (record,) = running.records()
     leaf.verify_directly_issued_by(issuing)
-    assert (status, answered["Content-Type"]) == (200, contract.TYPE_PEM_CHAIN)
+    assert (status, answered["Content-Type"]) == (200, TYPE_PEM_CHAIN)
     assert record.serial == f"{leaf.serial_number:x}"
     assert record.source == ADDRESS
 
@@ -146,10 +146,10 @@ def test_pod_enrolls_over_real_sockets(running: RunningCA, headers: dict[str, st
 def test_names_refusals_and_outage_over_real_sockets(
     running: RunningCA, headers: dict[str, str], cluster: FakeCluster
 ) -> None:
-    status, _, body = running.ask("GET", contract.PATH_NAMES, headers)
+    status, _, body = running.ask("GET", PATH_NAMES, headers)
     assert (status, json.loads(body)["uri"]) == (200, "spiffe://cluster.local/ns/shop/sa/payments")
 
-    status, answered, body = running.ask("POST", contract.PATH_ENROLL, {}, b"x")
+    status, answered, body = running.ask("POST", PATH_ENROLL, {}, b"x")
     assert (status, answered["WWW-Authenticate"], body) == (401, "Bearer", b"")
 
     cluster.pods.clear()
@@ -176,7 +176,7 @@ def test_chunked_body_over_the_limit_is_refused(running: RunningCA, headers: dic
     connection = _UnixConnection(running.socket)
     chunks = iter([b"a" * 16_384] * 5)
 
-    connection.request("POST", contract.PATH_ENROLL, body=chunks, headers=headers, encode_chunked=True)
+    connection.request("POST", PATH_ENROLL, body=chunks, headers=headers, encode_chunked=True)
     status = connection.getresponse().status
 
     connection.close()

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from ca import creation
-from ca.authority import Authority, Template, sign
-from ca.csr import PublicKey
+from ca.api.csr import PublicKey
+from ca.api.names import Names
+from ca.authority import creation
+from ca.authority.authority import Authority, Template, sign
+from ca.authority.leaf import issue, require_profile, require_signature
 from ca.errors import ProfileError, UnavailableError
-from ca.identity import TrustDomain, WorkloadIdentity
-from ca.issue import issue, require_profile, require_signature
-from ca.names import Names
+from contract.identity import TrustDomain, WorkloadIdentity
 from tests.ca.world import IDENTITY, NOW, TRUST_DOMAIN, Key
 
 DAY = timedelta(days=1)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ca import kube
-from ca.attest import Claim, Rules, SourceAddress, attest
+from ca.api import kube
+from ca.api.attest import Claim, Rules, SourceAddress, attest
+from ca.api.https import Connections
 from ca.errors import ConfigurationError, UnavailableError
-from ca.https import Connections
-from injector import contract
+from contract.names import AUDIENCE
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import ADDRESS, IDENTITY, NOW, TRUST_DOMAIN, service_object
 from tests.fakes import FakeCluster
@@ -61,7 +61,7 @@ def test_answer_that_is_no_success_vouches_for_nobody(status: int, api: kube.Kub
     server.status = status
 
     with pytest.raises(UnavailableError, match=f"the API server answers {status} when asked for a TokenReview"):
-        api.review("token", contract.AUDIENCE)
+        api.review("token", AUDIENCE)
 
     # A status is not retried here: the pod is told to come back.
     assert len(server.requests) == 1
@@ -82,7 +82,7 @@ def test_answer_that_is_no_token_review_vouches_for_nobody(
     server.garbage = garbage
 
     with pytest.raises(UnavailableError, match="the API server's answer is not a TokenReview"):
-        api.review("token", contract.AUDIENCE)
+        api.review("token", AUDIENCE)
 
 
 def test_connection_that_was_closed_meanwhile_is_made_anew(
@@ -91,7 +91,7 @@ def test_connection_that_was_closed_meanwhile_is_made_anew(
     api.services("shop")
     server.drops = 1
 
-    assert api.review(token, contract.AUDIENCE).status.authenticated
+    assert api.review(token, AUDIENCE).status.authenticated
     assert server.connections == 2
 
 
@@ -100,7 +100,7 @@ def test_server_that_always_closes_is_down(api: kube.KubernetesAPI, server: ApiS
     server.drops = 9
 
     with pytest.raises(UnavailableError, match="the API server does not answer: RemoteDisconnected"):
-        api.review("token", contract.AUDIENCE)
+        api.review("token", AUDIENCE)
 
     # Once over the kept connection, once over a new one.
     assert server.drops == 7
@@ -139,7 +139,7 @@ def test_server_that_keeps_no_connection_gets_new_ones(api: kube.KubernetesAPI, 
 
 def test_threads_do_not_share_a_connection(api: kube.KubernetesAPI, server: ApiServer, token: str) -> None:
     def review(_: int) -> bool:
-        return api.review(token, contract.AUDIENCE).status.authenticated
+        return api.review(token, AUDIENCE).status.authenticated
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(review, range(64)))

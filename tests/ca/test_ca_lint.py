@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.authority import Authority, Template, sign
-from ca.issue import issue
-from ca.names import Names
+from ca.api.names import Names
+from ca.authority.authority import Authority, Template, sign
+from ca.authority.leaf import issue
 from tests.ca.world import IDENTITY, NOW
 
 NAMES = Names(IDENTITY, ("10-1-2-3.shop.pod.cluster.local", "payments.shop.svc", "payments.shop.svc.cluster.local"))

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ca.names import names
-from ca.objects import Service
+from ca.api.names import names
+from ca.api.objects import Service
 from tests.ca.world import IDENTITY, attested, service_object
 
 ZONE = "cluster.local"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ca.attest import Rules, SourceAddress
+from ca.api.attest import Rules, SourceAddress
 from ca.errors import ConfigurationError
 from ca.settings import ServerSettings, Settings
-from injector import contract
+from contract.names import APP_SOCKET, RUN_DIRECTORY
 from tests.ca.world import TRUST_DOMAIN
 
 
@@ -18,7 +18,7 @@ def test_defaults_are_those_of_the_manifests() -> None:
     assert settings.zone == "cluster.local"
     assert settings.authority == Path("/var/run/podtls-authority")
     assert settings.log == Path("/var/log/podtls/evidence.jsonl")
-    assert settings.run_directory == Path(contract.RUN_DIRECTORY)
+    assert settings.run_directory == Path(RUN_DIRECTORY)
     assert settings.replica
     assert str(settings.identity) == "spiffe://cluster.local/ns/podtls-system/sa/podtls-ca"
     assert settings.serving_names == ("podtls-ca.podtls-system.svc", "podtls-ca.podtls-system.svc.cluster.local")
@@ -70,7 +70,7 @@ def test_bad_value_names_its_variable(variable: str, value: str) -> None:
 
 
 def test_server_listens_on_the_contracts_socket() -> None:
-    assert ServerSettings.from_env({}) == ServerSettings(Path(contract.APP_SOCKET), workers=2, threads=8)
+    assert ServerSettings.from_env({}) == ServerSettings(Path(APP_SOCKET), workers=2, threads=8)
 
 
 @pytest.mark.parametrize("value", ["0", "100", "-1", "two", "\u0662"])

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ca.attest import AttestedPod, parse_lifetime
+from ca.api.attest import AttestedPod, parse_lifetime
 from ca.errors import Caller
-from ca.identity import TrustDomain, WorkloadIdentity
-from injector import contract
+from contract.identity import TrustDomain, WorkloadIdentity
+from contract.names import INIT_CONTAINER, INJECTED, STATUS
 
 NOW = datetime(2030, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 TRUST_DOMAIN = TrustDomain("cluster.local")
@@ -35,13 +35,13 @@ def pod_object(**changes: Any) -> dict[str, Any]:
             "namespace": "shop",
             "uid": UID,
             "creationTimestamp": "2030-05-01T11:00:00Z",
-            "labels": {"app": "payments", contract.INJECTED: "true"},
-            "annotations": {contract.STATUS: f'{{"version":"0.1.0","record":"{RECORD_ID}"}}'},
+            "labels": {"app": "payments", INJECTED: "true"},
+            "annotations": {STATUS: f'{{"version":"0.1.0","record":"{RECORD_ID}"}}'},
         },
         "spec": {
             "serviceAccountName": "payments",
             "nodeName": "node-1",
-            "initContainers": [{"name": contract.INIT_CONTAINER, "image": "init"}],
+            "initContainers": [{"name": INIT_CONTAINER, "image": "init"}],
             "containers": [{"name": "app", "image": "app", "fieldFromTheFuture": {"a": 1}}],
         },
         "status": {"phase": "Pending", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}, {"ip": "fd00::3"}]},

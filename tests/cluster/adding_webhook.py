@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from lab.cluster.cluster import Cluster
+from lab.cluster.pki import create_cluster_authority, issue_server
 from tests.cluster.api import Object
-from tests.cluster.cluster import Cluster
-from tests.cluster.pki import create_cluster_authority, issue_server
 
 ADDED: Object = {"name": "mesh", "image": "example.test/mesh:1", "ports": [{"containerPort": 9901}]}
 

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from tests.cluster.binaries import binary
-from tests.cluster.cluster import Cluster, kubectl_environment
-from tests.cluster.errors import KubectlError
-from tests.cluster.processes import wait_until
+from lab.cluster.binaries import binary
+from lab.cluster.cluster import Cluster, kubectl_environment
+from lab.cluster.errors import KubectlError
+from lab.cluster.processes import wait_until
 
 Object = dict[str, Any]
 

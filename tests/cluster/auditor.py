@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.cluster.podtls_local import Podtls
+from lab.cluster.podtls_local import Podtls
 
 
 def reconciled(podtls: Podtls, *options: str) -> tuple[int, Any]:

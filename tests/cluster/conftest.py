@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from injector import contract
-from tests.cluster.base_image import build_base
-from tests.cluster.binaries import BINARIES, binary, unbuilt
-from tests.cluster.cluster import Cluster
-from tests.cluster.images import Image
-from tests.cluster.launch import running_control_plane, running_node
-from tests.cluster.node import Node
-from tests.cluster.parts import missing
-from tests.cluster.podtls import install
-from tests.cluster.podtls_local import Podtls, running_podtls
+from contract.names import INJECT
+from lab.cluster.base_image import build_base
+from lab.cluster.binaries import BINARIES, binary, unbuilt
+from lab.cluster.cluster import Cluster
+from lab.cluster.images import Image
+from lab.cluster.launch import running_control_plane, running_node
+from lab.cluster.node import Node
+from lab.cluster.parts import missing
+from lab.cluster.podtls import install
+from lab.cluster.podtls_local import Podtls, running_podtls
 
 Namespaces = Callable[..., str]
 
@@ -40,7 +40,7 @@ def enrolled(podtls: Podtls) -> Iterator[Namespaces]:
     made: list[str] = []
 
     def make(labels: Mapping[str, str] | None = None) -> str:
-        made.append(podtls.cluster.create_namespace("shop", {contract.INJECT: "enabled", **(labels or {})}))
+        made.append(podtls.cluster.create_namespace("shop", {INJECT: "enabled", **(labels or {})}))
         return made[-1]
 
     yield make
@@ -92,6 +92,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def skip_unless_complete(tier: str) -> None:
     """Skip the test, saying what the machine lacks and what to type."""
     names = ", ".join(entry.name for entry in unbuilt(tier))
-    unfinished = [f"not built yet ({names}): python -m tests.cluster build --tier {tier}"] if names else []
+    unfinished = [f"not built yet ({names}): python -m lab.cluster build --tier {tier}"] if names else []
     if lines := [*missing(tier), *unfinished]:
         pytest.skip(f"the {tier} tier cannot run here: " + "; ".join(lines))

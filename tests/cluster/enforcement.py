@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import yaml
 
-from injector import contract
+from contract.names import INJECT
+from lab.cluster.installation import CONFIGURATION, MANIFESTS, render
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.api import Object, create, pod, refusal
-from tests.cluster.installation import CONFIGURATION, MANIFESTS, render
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 
 ENFORCED: Final = {"podtls.io/enforce": "true"}
 # A namespace with this label is left out by the webhook configuration, for as long as the component is in force here.
 UNASKED: Final = {"podtls.test/unasked": "true"}
 # Enrolled and enforced, and nobody but the policy looks at its pods.
-BY_HAND: Final = {contract.INJECT: "enabled", **ENFORCED, **UNASKED}
+BY_HAND: Final = {INJECT: "enabled", **ENFORCED, **UNASKED}
 SAYS: Final = "podtls.io/enforce=true on the namespace: "
 DENIED: Final = f"ValidatingAdmissionPolicy 'podtls-enforce' with binding 'podtls-enforce' denied request: {SAYS}"
 KUSTOMIZATION: Final = """\
@@ -71,7 +71,7 @@ def in_force(podtls: Podtls, folder: Path) -> Iterator[Podtls]:
 
 def as_injected(podtls: Podtls) -> Object:
     """A pod as the webhook makes it, to be written by hand where no webhook is asked."""
-    namespace = podtls.cluster.create_namespace("shop", {contract.INJECT: "enabled"})
+    namespace = podtls.cluster.create_namespace("shop", {INJECT: "enabled"})
     stored = create(podtls.cluster, namespace, pod(automountServiceAccountToken=False), dry_run=True)
     kept = ("name", "labels", "annotations")
     metadata = {key: value for key, value in stored["metadata"].items() if key in kept}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.cluster.cluster import Cluster, kubectl_environment
+from lab.cluster.cluster import Cluster, kubectl_environment
 
 
 def says(cluster: Cluster, *arguments: str) -> dict[str, Any]:

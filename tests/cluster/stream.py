@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.processes import wait_until
+from lab.cluster.cluster import Cluster
+from lab.cluster.processes import wait_until
 
 _PAUSE_SECONDS = 0.1  # Enough for a fault to meet one, and the two processors stay free for pods.
 _POD = {

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from injector import contract
+from contract.names import INIT_CONTAINER, SIDECAR_CONTAINER, STATUS
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.adding_webhook import ADDED, adding_webhook
 from tests.cluster.api import Object, audited, create, message, pod, refusal, stderr_of
 from tests.cluster.conftest import Namespaces
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 from tests.webhook.goldens import load
 from tests.webhook.world import apply
 from webhook.jsonpatch import Operation
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-OURS = [contract.INIT_CONTAINER, contract.SIDECAR_CONTAINER]
+OURS = [INIT_CONTAINER, SIDECAR_CONTAINER]
 
 
 def init_names(raw: Object) -> list[str]:
@@ -26,7 +26,7 @@ def init_names(raw: Object) -> list[str]:
 
 
 def status_of(raw: Object) -> Any:
-    return json.loads(raw["metadata"]["annotations"][contract.STATUS])
+    return json.loads(raw["metadata"]["annotations"][STATUS])
 
 
 def record(podtls: Podtls, record_id: str) -> Any:

@@ -4,12 +4,12 @@ from queue import SimpleQueue
 
 import pytest
 
-from bench import cluster
-from bench.client import Connection
-from bench.cluster import WITH, WITHOUT, Side
-from bench.errors import BenchError
-from bench.figures import Options
-from tests.cluster.podtls_local import Podtls
+from lab.bench import cluster
+from lab.bench.client import Connection
+from lab.bench.cluster import WITH, WITHOUT, Side
+from lab.bench.errors import BenchError
+from lab.bench.figures import Options
+from lab.cluster.podtls_local import Podtls
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

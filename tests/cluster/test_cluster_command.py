@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from injector.https import Request
-from podtls.offline import Webhook, apply
+from contract.names import INJECT, MODE, PATH_NAMES, STATUS
+from injector.enroll.https import Request
+from lab.cluster.cluster import Cluster, kubectl_environment
+from lab.cluster.door import give_address, pod_token
+from lab.cluster.installation import account_kubeconfig, render
+from lab.cluster.launch import running_control_plane
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
+from podtls.inject.offline import Webhook, apply
 from tests.cluster.api import Object, create, pod
-from tests.cluster.cluster import Cluster, kubectl_environment
 from tests.cluster.conftest import Namespaces, skip_unless_complete
-from tests.cluster.door import give_address, pod_token
-from tests.cluster.installation import account_kubeconfig, render
-from tests.cluster.launch import running_control_plane
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 from tests.podtls.cluster_world import ENFORCE, bundle_of, manifests, new_authority
 from webhook.decision import Defaults
 from webhook.settings import PodSettings
@@ -105,7 +105,7 @@ def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_th
 
 def test_check_after_somebody_damaged_roles_and_warnings_and_took_the_policy_away(fresh: Cluster) -> None:
     fresh.apply(*render())
-    labels = {contract.INJECT: "enabled", "podtls.io/enforce": "true"}
+    labels = {INJECT: "enabled", "podtls.io/enforce": "true"}
     enforced, plain = (
         fresh.create_namespace("bank", labels),
         fresh.create_namespace("plain", {"podtls.io/enforce": "true"}),
@@ -159,13 +159,13 @@ def test_status_of_an_enrolled_pod_has_the_names_that_the_real_ca_decides(podtls
     give_address(cluster, namespace, "web")
     token = pod_token(cluster, namespace, "web")
 
-    names = json.loads(podtls.door("ca")(Request("GET", contract.PATH_NAMES, token=token)).body)
+    names = json.loads(podtls.door("ca")(Request("GET", PATH_NAMES, token=token)).body)
     found = status(cluster, "-n", namespace)
 
     (told,) = found["enrolled"]
     assert f"web.{namespace}.svc" in names["dns"]
     assert (told["dns"], told["identity"]) == (names["dns"], names["uri"])
-    assert told["record"] == json.loads(stored["metadata"]["annotations"][contract.STATUS])["record"]
+    assert told["record"] == json.loads(stored["metadata"]["annotations"][STATUS])["record"]
     assert (told["mode"], told["ports"], told["trust"]) == ("mtls", "8443=8080", "current")
     (bypassing,) = found["plaintext"]
     assert (bypassing["service"], bypassing["do"]) == ("plain", "set targetPort: podtls")
@@ -176,9 +176,9 @@ def test_status_says_why_pods_are_not_enrolled(podtls: Podtls) -> None:
     namespace = cluster.create_namespace("late")
     create(cluster, namespace, pod("old"))
     unlabelled = status(cluster, "-n", namespace)["plain"]
-    cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}=enabled")
+    cluster.kubectl("label", "namespace", namespace, f"{INJECT}=enabled")
     stored = create(cluster, namespace, pod("new", automountServiceAccountToken=False))
-    create(cluster, namespace, pod("out", metadata={"labels": {contract.INJECT: "disabled"}}))
+    create(cluster, namespace, pod("out", metadata={"labels": {INJECT: "disabled"}}))
     create(cluster, namespace, pod("host", ports=(), hostNetwork=True))
     create(cluster, namespace, by_hand(stored))
 
@@ -199,7 +199,7 @@ def test_status_says_why_pods_are_not_enrolled(podtls: Podtls) -> None:
 
 def test_status_tells_what_a_replicaset_was_refused_with(podtls: Podtls, enrolled: Namespaces) -> None:
     cluster, namespace = podtls.cluster, enrolled()
-    template = {"metadata": {"labels": LABELS, "annotations": {contract.MODE: "plaintext"}}, "spec": pod()["spec"]}
+    template = {"metadata": {"labels": LABELS, "annotations": {MODE: "plaintext"}}, "spec": pod()["spec"]}
     spec = {"selector": {"matchLabels": LABELS}, "template": template}
     metadata = {"name": "web", "namespace": namespace}
     cluster.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})

@@ -15,24 +15,19 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ca import kube
-from ca.control_plane import FIELD_MANAGER, KubernetesControlPlane
-from ca.controller import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
-from ca.identity import TrustDomain
-from injector import certificate, contract, est
+from ca.api import kube
+from ca.controller.kubernetes import FIELD_MANAGER, KubernetesControlPlane
+from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from contract.identity import TrustDomain
+from contract.names import ENV_TRUST_BUNDLE, INJECT
+from injector.enroll import certificate, est
+from lab.cluster.door import SECONDS, give_address, pod_token
+from lab.cluster.installation import CONFIGURATION, CONFIGURATIONS, MANIFESTS, NAMESPACE, account_kubeconfig
+from lab.cluster.launch import running_control_plane
+from lab.cluster.podtls_local import Podtls, prepared
+from lab.cluster.processes import is_running, wait_until
 from tests.cluster.api import Object, create, pod, refusal
 from tests.cluster.conftest import skip_unless_complete
-from tests.cluster.door import SECONDS, give_address, pod_token
-from tests.cluster.installation import (
-    CONFIGURATION,
-    CONFIGURATIONS,
-    MANIFESTS,
-    NAMESPACE,
-    account_kubeconfig,
-)
-from tests.cluster.launch import running_control_plane
-from tests.cluster.podtls_local import Podtls, prepared
-from tests.cluster.processes import is_running, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -227,7 +222,7 @@ def enrolled_names(podtls: Podtls) -> list[str]:
 
 
 def test_deleting_our_namespace_and_applying_again_recovers_without_hands(alone: Podtls) -> None:
-    enrolled = alone.cluster.create_namespace("shop", {contract.INJECT: "enabled"})
+    enrolled = alone.cluster.create_namespace("shop", {INJECT: "enabled"})
     alone.start_controller()
     alone.await_authority()
     lost = alone.bundle
@@ -247,4 +242,4 @@ def test_deleting_our_namespace_and_applying_again_recovers_without_hands(alone:
     alone.admit_webhook()
     stored = create(alone.cluster, enrolled, pod())
     variables = {each["name"]: each.get("value") for each in stored["spec"]["initContainers"][0]["env"]}
-    assert variables[contract.ENV_TRUST_BUNDLE] == alone.bundle.decode()
+    assert variables[ENV_TRUST_BUNDLE] == alone.bundle.decode()

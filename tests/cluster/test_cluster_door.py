@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from injector import certificate, contract, est
+from contract.names import AUDIENCE
+from injector.enroll import certificate, est
 from injector.errors import RefusedError, TokenRefusedError, UnavailableError
+from lab.cluster.door import give_address, pod_token
+from lab.cluster.podtls_local import Podtls
 from tests.cluster.api import create, pod
 from tests.cluster.conftest import Namespaces
-from tests.cluster.door import give_address, pod_token
-from tests.cluster.podtls_local import Podtls
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -84,7 +85,7 @@ def test_token_for_the_api_server_itself_is_unknown_here(podtls: Podtls, namespa
 
 
 def test_token_that_is_bound_to_no_pod_is_refused_and_recorded(podtls: Podtls, namespace: str) -> None:
-    audience = f"--audience={contract.AUDIENCE}"
+    audience = f"--audience={AUDIENCE}"
     token = podtls.cluster.kubectl("create", "token", "default", "-n", namespace, audience).strip()
 
     with pytest.raises(RefusedError, match="403: podtls: the token is not bound to a pod: pod-name is missing"):

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from injector import contract
+from contract import names as contract
+from lab.cluster.podtls_local import ROOT, Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.api import Object, create, message, pod, refusal
 from tests.cluster.conftest import Namespaces
 from tests.cluster.enforcement import (
@@ -27,8 +29,6 @@ from tests.cluster.enforcement import (
     set_in_both,
     with_images,
 )
-from tests.cluster.podtls_local import ROOT, Podtls
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from injector import contract
+from contract.names import ENV_CA_URL, ENV_MODE, ENV_PORTS, INJECT, INJECTED
+from lab.cluster.errors import KubectlError
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.api import Object, create, message, pod, refusal
 from tests.cluster.conftest import Namespaces
 from tests.cluster.enforcement import (
@@ -25,9 +28,6 @@ from tests.cluster.enforcement import (
     set_variable,
     sidecar,
 )
-from tests.cluster.errors import KubectlError
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -140,7 +140,7 @@ SHAPE = [
     pytest.param(NOT_INJECTED, lambda raw: raw["spec"]["initContainers"].pop(0), id="no init container"),
     pytest.param(NOT_INJECTED, lambda raw: raw["spec"]["initContainers"].pop(), id="no sidecar"),
     pytest.param(LABEL, lambda raw: raw["metadata"].pop("labels"), id="no labels"),
-    pytest.param(LABEL, lambda raw: raw["metadata"]["labels"].update({contract.INJECTED: "no"}), id="another label"),
+    pytest.param(LABEL, lambda raw: raw["metadata"]["labels"].update({INJECTED: "no"}), id="another label"),
     pytest.param(ORDER, lambda raw: raw["spec"]["initContainers"].reverse(), id="wrong order"),
     pytest.param(IMAGE, lambda raw: init(raw).update(image=OTHER), id="init of another image"),
     pytest.param(IMAGE, lambda raw: sidecar(raw).update(image=OTHER), id="sidecar of another image"),
@@ -169,18 +169,18 @@ SETTINGS = [
     pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, "LD_PRELOAD", "/x"), id="variable of the loader"),
     pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, "PODTLS_FRONT", "ca"), id="front of ours"),
     pytest.param(ENVIRONMENT, lambda raw: in_both(raw, envFrom=[{"secretRef": {"name": "x"}}]), id="envFrom"),
-    pytest.param(ENVIRONMENT, lambda raw: set_variable(init(raw), contract.ENV_MODE, "tls"), id="weaker mode in init"),
+    pytest.param(ENVIRONMENT, lambda raw: set_variable(init(raw), ENV_MODE, "tls"), id="weaker mode in init"),
     pytest.param(ENVIRONMENT, lambda raw: init(raw).pop("env"), id="init without environment"),
     pytest.param(ENVIRONMENT, lambda raw: sidecar(raw).pop("env"), id="sidecar without environment"),
-    pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, contract.ENV_PORTS, "", both=False), id="ports shut off"),
-    pytest.param(CA, lambda raw: set_in_both(raw, contract.ENV_CA_URL, "https://ca.test"), id="another CA"),
-    pytest.param(CA, lambda raw: add_variable(raw, contract.ENV_CA_URL, "https://ca.test"), id="a second CA"),
-    pytest.param(CA, lambda raw: read_variable(raw, contract.ENV_CA_URL), id="CA from a ConfigMap"),
+    pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, ENV_PORTS, "", both=False), id="ports shut off"),
+    pytest.param(CA, lambda raw: set_in_both(raw, ENV_CA_URL, "https://ca.test"), id="another CA"),
+    pytest.param(CA, lambda raw: add_variable(raw, ENV_CA_URL, "https://ca.test"), id="a second CA"),
+    pytest.param(CA, lambda raw: read_variable(raw, ENV_CA_URL), id="CA from a ConfigMap"),
     pytest.param(CA, lambda raw: [each.pop("env") for each in (init(raw), sidecar(raw))], id="no environment"),
-    pytest.param(WEAKER, lambda raw: set_in_both(raw, contract.ENV_MODE, "tls"), id="weaker mode"),
-    pytest.param(WEAKER, lambda raw: add_variable(raw, contract.ENV_MODE, "permissive"), id="mode given twice"),
-    pytest.param(WEAKER, lambda raw: read_variable(raw, contract.ENV_MODE), id="mode from a ConfigMap"),
-    pytest.param(WEAKER, lambda raw: drop_variable(raw, contract.ENV_MODE), id="no mode"),
+    pytest.param(WEAKER, lambda raw: set_in_both(raw, ENV_MODE, "tls"), id="weaker mode"),
+    pytest.param(WEAKER, lambda raw: add_variable(raw, ENV_MODE, "permissive"), id="mode given twice"),
+    pytest.param(WEAKER, lambda raw: read_variable(raw, ENV_MODE), id="mode from a ConfigMap"),
+    pytest.param(WEAKER, lambda raw: drop_variable(raw, ENV_MODE), id="no mode"),
 ]
 PRIVILEGED = {"privileged": True, "allowPrivilegeEscalation": True}
 RIGHTS = [
@@ -315,7 +315,7 @@ def test_copy_to_debug_is_admitted_where_it_does_not_share_processes(enforcing: 
     enforcing.cluster.kubectl(*copy, "--share-processes=false")
 
     stored = enforcing.cluster.get("pod", "copy", "-n", asked)
-    assert stored["metadata"]["labels"][contract.INJECTED] == "true"
+    assert stored["metadata"]["labels"][INJECTED] == "true"
 
 
 @pytest.mark.parametrize("volume", ["podtls-run", "podtls-token", "podtls-no-api"])
@@ -336,7 +336,7 @@ def test_ephemeral_container_may_not_mount_our_volumes(
 def test_debugger_from_before_the_label_does_not_keep_a_pod_from_being_changed(
     enforcing: Podtls, injected: Object
 ) -> None:
-    namespace = enforcing.cluster.create_namespace("later", {contract.INJECT: "enabled", **UNASKED})
+    namespace = enforcing.cluster.create_namespace("later", {INJECT: "enabled", **UNASKED})
     create(enforcing.cluster, namespace, injected)
     debug = ["debug", "web", "--image=example.test/debug:1", "--attach=false", "-n", namespace]
     enforcing.cluster.kubectl(*debug, "--target=podtls-nginx")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ca.events import REASON
-from injector import certificate, est
+from ca.api.events import REASON
+from injector.enroll import certificate, est
 from injector.errors import RefusedError
+from lab.cluster.door import give_address, pod_token
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.api import create, pod
-from tests.cluster.door import give_address, pod_token
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

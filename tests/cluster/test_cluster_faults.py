@@ -15,18 +15,19 @@ from functools import partial
 
 import pytest
 
-from injector import certificate, contract, est
+from contract.names import INJECT
 from injector.__main__ import SystemClock
-from injector.certificate import Chain
+from injector.enroll import certificate, est
+from injector.enroll.certificate import Chain
+from injector.enroll.https import Answer, Request
+from injector.enroll.retry import persist
 from injector.errors import UnavailableError
-from injector.https import Answer, Request
-from injector.retry import persist
+from lab.cluster.door import Door, give_address, pod_token
+from lab.cluster.errors import KubectlError
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import children, wait_until
 from tests.cluster.api import Object, create, creations, pod
 from tests.cluster.auditor import reconciled
-from tests.cluster.door import Door, give_address, pod_token
-from tests.cluster.errors import KubectlError
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import children, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -48,7 +49,7 @@ ENROLLMENTS = 15  # Of each pod; all together stay below the burst that the fron
 @pytest.fixture(scope="module")
 def drill(podtls: Podtls) -> Iterator[str]:
     """The namespace whose pods are created while things break."""
-    namespace = podtls.cluster.create_namespace("drill", {contract.INJECT: "enabled"})
+    namespace = podtls.cluster.create_namespace("drill", {INJECT: "enabled"})
     yield namespace
     podtls.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -203,7 +204,7 @@ class Enrollments:
         return chain
 
     def _exchange(self, request: Request, *, deadline: float) -> Answer:
-        """What injector.https.Https makes of its failures; it would look the CA's name up in this machine's DNS."""
+        """Fails as injector.enroll.https.Https does, which would look the CA's name up in this machine's DNS."""
         try:
             return self.door(request, deadline=deadline)
         except (OSError, http.client.HTTPException) as error:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from injector import contract
+from contract.names import INJECT, STATUS
+from lab.cluster.errors import KubectlError
+from lab.cluster.podtls_local import Podtls
 from tests.cluster.api import create
-from tests.cluster.errors import KubectlError
-from tests.cluster.podtls_local import Podtls
 from tests.webhook.goldens import cases, load
 from tests.webhook.world import GOLDEN, NAMESPACE, SETTINGS
 
@@ -29,7 +29,7 @@ API_VOLUME = re.compile(r"kube-api-access-[a-z0-9]{5}")
 def plain(podtls: Podtls) -> Iterator[str]:
     """A namespace that is not enrolled, beside the enrolled one that the goldens were made for."""
     cluster = podtls.cluster
-    labels = {contract.INJECT: "enabled"}
+    labels = {INJECT: "enabled"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
     name = cluster.create_namespace("plain")
     accounts = {load(case)["spec"].get("serviceAccountName", "default") for case in cases()}
@@ -86,9 +86,9 @@ def comparable(raw: dict[str, Any]) -> dict[str, Any]:
     """The Pod without what differs between two creations; volumes by name, since plugins and we append in turn."""
     pod = json.loads(API_VOLUME.sub("kube-api-access", json.dumps(raw)))
     metadata = {key: value for key, value in pod["metadata"].items() if key not in FLEETING}
-    status = json.loads(metadata.get("annotations", {}).get(contract.STATUS, "{}"))
+    status = json.loads(metadata.get("annotations", {}).get(STATUS, "{}"))
     assert re.fullmatch("[0-9a-f]{32}", status.pop("record"))
-    metadata["annotations"][contract.STATUS] = status
+    metadata["annotations"][STATUS] = status
     spec = pod["spec"] | {"volumes": {volume["name"]: volume for volume in pod["spec"]["volumes"]}}
     assert isinstance(spec, dict)
     return {"metadata": metadata, "spec": spec}

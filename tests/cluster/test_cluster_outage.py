@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from injector import contract
+from contract.names import CAPTURE, INJECT, INJECTED, MODE, STATUS
+from lab.cluster.cluster import Cluster
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.api import Object, create, pod, refusal
-from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import Namespaces
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -86,7 +86,7 @@ def test_admission_waits_for_what_is_behind_the_front(podtls: Podtls, enrolled: 
             wait_until("the front was asked", lambda: b"connect() to unix:" in log.read_bytes()[before:])
         stored = creation.result(timeout=60)
 
-    assert stored["metadata"]["labels"][contract.INJECTED] == "true"
+    assert stored["metadata"]["labels"][INJECTED] == "true"
 
 
 def test_reason_that_only_the_webhook_knows_reaches_the_user(podtls: Podtls, enrolled: Namespaces) -> None:
@@ -117,8 +117,8 @@ def test_pod_whose_record_cannot_be_written_is_refused_with_the_reason(podtls: P
     "labels",
     [
         pytest.param({}, id="namespace without labels"),
-        pytest.param({contract.INJECT: "disabled"}, id="namespace that opted out"),
-        pytest.param({contract.MODE: "mtls", contract.CAPTURE: "redirect"}, id="namespace with other labels of ours"),
+        pytest.param({INJECT: "disabled"}, id="namespace that opted out"),
+        pytest.param({MODE: "mtls", CAPTURE: "redirect"}, id="namespace with other labels of ours"),
     ],
 )
 def test_elsewhere_nothing_changes(podtls: Podtls, labels: dict[str, str]) -> None:
@@ -132,7 +132,7 @@ def test_elsewhere_nothing_changes(podtls: Podtls, labels: dict[str, str]) -> No
 
 @pytest.mark.parametrize("namespace", ["kube-system", "kube-public", "kube-node-lease", "podtls-system"])
 def test_system_namespaces_do_not_depend_on_us_even_when_labelled(podtls: Podtls, namespace: str) -> None:
-    podtls.cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}=enabled")
+    podtls.cluster.kubectl("label", "namespace", namespace, f"{INJECT}=enabled")
     # Fulfils `restricted`, which podtls-system enforces.
     restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     raw = pod(securityContext={"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
@@ -142,7 +142,7 @@ def test_system_namespaces_do_not_depend_on_us_even_when_labelled(podtls: Podtls
         with stopped(podtls, "webhook-front", "webhook"):
             refused = refusal(podtls.cluster, namespace, raw)
     finally:
-        podtls.cluster.kubectl("label", "namespace", namespace, f"{contract.INJECT}-")
+        podtls.cluster.kubectl("label", "namespace", namespace, f"{INJECT}-")
 
     assert refused == ""
 
@@ -166,7 +166,7 @@ def test_pods_that_exist_go_on_and_a_deployment_gets_its_pods_when_we_are_back(
     desired = ["--for=jsonpath={.status.replicas}=3", "--timeout=90s"]
     podtls.cluster.kubectl("wait", "deployment/web", "-n", namespace, *desired)
     pods = podtls.cluster.get("pods", "-n", namespace)["items"]
-    named = [json.loads(each["metadata"]["annotations"][contract.STATUS])["record"] for each in pods]
+    named = [json.loads(each["metadata"]["annotations"][STATUS])["record"] for each in pods]
     assert len(set(named)) == 3
     assert set(named) <= {each["id"] for each in podtls.records("webhook")}
 

@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ca import kube
-from ca.control_plane import CONFIGURATION, LEASE, KubernetesControlPlane, election
-from ca.controller import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from ca.api import kube
+from ca.api.events import REASON
+from ca.controller.kubernetes import CONFIGURATION, LEASE, KubernetesControlPlane, election
+from ca.controller.reconcile import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
 from ca.errors import UnavailableError as ControllerError
-from ca.events import REASON
-from ca.identity import TrustDomain
-from injector import certificate, est
+from contract.identity import TrustDomain
+from injector.enroll import certificate, est
 from injector.errors import RefusedError, UnavailableError
+from lab.cluster.cluster import Cluster
+from lab.cluster.door import give_address, pod_token
+from lab.cluster.errors import KubectlError
+from lab.cluster.installation import NAMESPACE, account_kubeconfig, find, render
+from lab.cluster.launch import running_control_plane
+from lab.cluster.podtls_local import Podtls, prepared
+from lab.cluster.processes import wait_until
 from tests.cluster.api import Object, create, pod
-from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import Namespaces, skip_unless_complete
-from tests.cluster.door import give_address, pod_token
-from tests.cluster.errors import KubectlError
-from tests.cluster.installation import NAMESPACE, account_kubeconfig, find, render
-from tests.cluster.launch import running_control_plane
-from tests.cluster.podtls_local import Podtls, prepared
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

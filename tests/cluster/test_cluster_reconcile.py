@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from injector import contract
+from contract.names import STATUS
+from lab.cluster.installation import NAMESPACE
+from lab.cluster.podtls_local import Podtls
+from lab.cluster.processes import wait_until
 from tests.cluster.adding_webhook import ADDED, adding_webhook
 from tests.cluster.api import Object, audited, create, pod
 from tests.cluster.auditor import reconciled
 from tests.cluster.conftest import Namespaces
-from tests.cluster.installation import NAMESPACE
-from tests.cluster.podtls_local import Podtls
-from tests.cluster.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -20,7 +20,7 @@ ENTRY = "mtls-port.podtls.io"
 
 
 def record_of(raw: Object) -> str:
-    return str(json.loads(raw["metadata"]["annotations"][contract.STATUS])["record"])
+    return str(json.loads(raw["metadata"]["annotations"][STATUS])["record"])
 
 
 def is_added(raw: Object) -> bool:

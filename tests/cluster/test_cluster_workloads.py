@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from injector import contract
+from contract.names import INJECT
+from lab.cluster.podtls_local import Podtls
 from tests.cluster.api import Object, pod, stderr_of
 from tests.cluster.conftest import Namespaces
-from tests.cluster.podtls_local import Podtls
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -69,7 +69,7 @@ def test_change_that_makes_it_worse_is_warned_of_and_one_that_mends_it_is_not(
 def test_opt_out_and_weaker_mode_are_told(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
 
-    opted_out = applied(podtls, workload("Deployment", namespace, labels={contract.INJECT: "disabled"}))
+    opted_out = applied(podtls, workload("Deployment", namespace, labels={INJECT: "disabled"}))
     weaker = applied(podtls, workload("Deployment", namespace, mode="tls"))
 
     assert opted_out == ["podtls: not injected: label podtls.io/inject=disabled opts out"]

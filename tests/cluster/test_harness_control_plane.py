@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import KubectlError, NotReadyError
+from lab.cluster.journal import Run, begin, journals_folder, note, runs
+from lab.cluster.launch import running_control_plane
+from lab.cluster.processes import is_running, start, wait_until
+from lab.cluster.sweep import clean, leftovers, sweep
 from tests.cluster.conftest import skip_unless_complete
-from tests.cluster.errors import KubectlError, NotReadyError
-from tests.cluster.journal import Run, begin, journals_folder, note, runs
-from tests.cluster.launch import running_control_plane
-from tests.cluster.processes import is_running, start, wait_until
-from tests.cluster.sweep import clean, leftovers, sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -155,7 +155,7 @@ def test_a_cluster_that_a_person_starts_stays_until_it_is_taken_down() -> None:
 
 
 def cluster_command(*arguments: str) -> str:
-    command = [sys.executable, "-m", "tests.cluster", *arguments]
+    command = [sys.executable, "-m", "lab.cluster", *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 

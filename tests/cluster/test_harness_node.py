@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import ClusterError, KubectlError
+from lab.cluster.images import Image, build_image
+from lab.cluster.journal import Run, runs
+from lab.cluster.launch import running_node
+from lab.cluster.namespaces import SYSCTLS
+from lab.cluster.node import Node
+from lab.cluster.sweep import cgroup_name, leftovers, sweep
 from tests.cluster.conftest import skip_unless_complete
-from tests.cluster.errors import ClusterError, KubectlError
-from tests.cluster.images import Image, build_image
-from tests.cluster.journal import Run, runs
-from tests.cluster.launch import running_node
-from tests.cluster.namespaces import SYSCTLS
-from tests.cluster.node import Node
-from tests.cluster.sweep import cgroup_name, leftovers, sweep
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 

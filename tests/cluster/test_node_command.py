@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.node import Node
+from lab.cluster.node import Node
 from tests.cluster.operator_command import says
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.node import Node
+from lab.cluster.cluster import Cluster
+from lab.cluster.node import Node
+from lab.cluster.podtls import NAMESPACE
+from lab.cluster.processes import wait_until
 from tests.cluster.operator_command import says
-from tests.cluster.podtls import NAMESPACE
-from tests.cluster.processes import wait_until
 from tests.cluster.workloads import (
     certificate,
     drop,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import podtls
-from tests.cluster.cluster import Cluster, kubectl_environment
+from lab.cluster import podtls
+from lab.cluster.cluster import Cluster, kubectl_environment
+from lab.cluster.launch import running_node
+from lab.cluster.node import Node
+from lab.cluster.processes import wait_until
 from tests.cluster.conftest import skip_unless_complete
-from tests.cluster.launch import running_node
-from tests.cluster.node import Node
-from tests.cluster.processes import wait_until
 from tests.cluster.workloads import pods, rolled_out
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.binaries import binary
-from tests.cluster.cluster import Cluster
-from tests.cluster.errors import KubectlError
-from tests.cluster.node import Node
-from tests.cluster.podtls import NAMESPACE
-from tests.cluster.processes import wait_until
+from lab.cluster.binaries import binary
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import KubectlError
+from lab.cluster.node import Node
+from lab.cluster.podtls import NAMESPACE
+from lab.cluster.processes import wait_until
 from tests.cluster.stream import admissions
 from tests.cluster.workloads import (
     container,

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.images import Image
-from tests.cluster.node import Node
-from tests.cluster.podtls import NAMESPACE, build_our_images
+from lab.cluster.cluster import Cluster
+from lab.cluster.images import Image
+from lab.cluster.node import Node
+from lab.cluster.podtls import NAMESPACE, build_our_images
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 

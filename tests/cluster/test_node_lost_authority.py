@@ -4,12 +4,12 @@ import base64
 
 import pytest
 
-from ca.controller import ISSUING_SECRET, ROOT_SECRET
-from tests.cluster.cluster import Cluster
-from tests.cluster.errors import KubectlError
-from tests.cluster.node import Node
-from tests.cluster.podtls import NAMESPACE
-from tests.cluster.processes import wait_until
+from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import KubectlError
+from lab.cluster.node import Node
+from lab.cluster.podtls import NAMESPACE
+from lab.cluster.processes import wait_until
 from tests.cluster.workloads import container, drop, enrolled_namespace, is_enrolled, pod_spec, rolled_out
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]

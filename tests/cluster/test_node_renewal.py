@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.errors import KubectlError
-from tests.cluster.node import Node
+from lab.cluster.cluster import Cluster
+from lab.cluster.errors import KubectlError
+from lab.cluster.node import Node
+from lab.cluster.podtls import NAMESPACE, provide_evidence, wait_ready
+from lab.cluster.processes import wait_until
 from tests.cluster.operator_command import says
-from tests.cluster.podtls import NAMESPACE, provide_evidence, wait_ready
-from tests.cluster.processes import wait_until
 from tests.cluster.workloads import (
     ask,
     certificate,

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import podtls
-from tests.cluster.cluster import Cluster
-from tests.cluster.node import Node
-from tests.cluster.processes import wait_until
+from lab.cluster import podtls
+from lab.cluster.cluster import Cluster
+from lab.cluster.node import Node
+from lab.cluster.processes import wait_until
 from tests.cluster.workloads import (
     ask,
     certificate,

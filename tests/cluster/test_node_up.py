@@ -1,13 +1,13 @@
-"""What `python -m tests.cluster up` leaves and prints: commands that work when pasted."""
+"""What `python -m lab.cluster up` leaves and prints: commands that work when pasted."""
 
 import os
 import subprocess
 
 import pytest
 
-from tests.cluster import __main__ as command
-from tests.cluster import podtls
-from tests.cluster.node import Node
+from lab.cluster import __main__ as command
+from lab.cluster import podtls
+from lab.cluster.node import Node
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.binaries import binary
-from tests.cluster.cluster import Cluster
-from tests.cluster.node import Node
-from tests.cluster.processes import wait_until
+from lab.cluster.binaries import binary
+from lab.cluster.cluster import Cluster
+from lab.cluster.node import Node
+from lab.cluster.processes import wait_until
 from tests.cluster.workloads import (
     ask,
     certificate,

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from podtls.demo.capture import Capture
+from lab.sandbox.linux.capture import Capture
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.node import Node
-from tests.cluster.podtls import CONTROL_PLANE_IMAGE
-from tests.cluster.processes import wait_until
+from lab.cluster.cluster import Cluster
+from lab.cluster.node import Node
+from lab.cluster.podtls import CONTROL_PLANE_IMAGE
+from lab.cluster.processes import wait_until
 
 # Says who it is; its first log line is when the app itself began.
 SERVER = """
@@ -130,7 +130,7 @@ def wait_names(cluster: Cluster, namespace: str, pod: str, *, seconds: float = 9
 
 
 def look_now(node: Node, namespace: str, pod: str) -> None:
-    """Wake a pod's sidecar, as if the time of its next look at its names had come (injector/schedule.py)."""
+    """Wake a pod's sidecar, as if the time of its next look at its names had come (injector/enroll/schedule.py)."""
     sidecar = node.container_pid(namespace, pod, container="podtls-nginx")
     (renewals,) = node.run("pgrep", "--parent", str(sidecar), "podtls-sidecar").split()
     # Between two sleeps it is looking already, perhaps at what was before; then it sleeps again.

@@ -23,16 +23,14 @@ def variables_of_table(section: str) -> set[str]:
 
 def variables_of_package(package: str) -> set[str]:
     """Every environment variable that a package's code names, spelt out or as a constant of the contract."""
-    contract = dict(
-        re.findall(r'^(ENV_\w+): Final = "(\w+)"', (ROOT / "injector/contract.py").read_text(), re.MULTILINE)
-    )
+    contract = dict(re.findall(r'^(ENV_\w+): Final = "(\w+)"', (ROOT / "contract/names.py").read_text(), re.MULTILINE))
     found = set()
-    for path in (ROOT / package).glob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value):
                 found.add(node.value)
-            elif isinstance(node, ast.Attribute) and node.attr in contract:
-                found.add(contract[node.attr])
+            elif isinstance(node, ast.Name) and node.id in contract:
+                found.add(contract[node.id])
     return found
 
 

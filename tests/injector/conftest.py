@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from injector import contract
+from contract.names import (
+    ENV_BUDGET,
+    ENV_CA_URL,
+    ENV_MODE,
+    ENV_NAMESPACE,
+    ENV_PORTS,
+    ENV_SERVICE_ACCOUNT,
+    ENV_TRUST_BUNDLE,
+    ENV_TRUST_DOMAIN,
+    ENV_UPSTREAMS,
+)
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import EstServer, serve
 from tests.injector.processes import Nginx, builds
@@ -70,15 +80,15 @@ def environ(est: EstServer, authority: Authority, door_authority: Authority, wor
     resolv_conf.write_text("nameserver 127.0.0.1\n")
     own(run)
     return {
-        contract.ENV_CA_URL: est.url,
-        contract.ENV_TRUST_BUNDLE: (authority.bundle + door_authority.bundle).decode(),
-        contract.ENV_TRUST_DOMAIN: "cluster.local",
-        contract.ENV_NAMESPACE: "shop",
-        contract.ENV_SERVICE_ACCOUNT: "checkout",
-        contract.ENV_MODE: "mtls",
-        contract.ENV_PORTS: "",
-        contract.ENV_UPSTREAMS: "",
-        contract.ENV_BUDGET: "5",
+        ENV_CA_URL: est.url,
+        ENV_TRUST_BUNDLE: (authority.bundle + door_authority.bundle).decode(),
+        ENV_TRUST_DOMAIN: "cluster.local",
+        ENV_NAMESPACE: "shop",
+        ENV_SERVICE_ACCOUNT: "checkout",
+        ENV_MODE: "mtls",
+        ENV_PORTS: "",
+        ENV_UPSTREAMS: "",
+        ENV_BUDGET: "5",
         "PODTLS_RUN": str(run),
         "PODTLS_TOKEN_FILE": str(token),
         "PODTLS_TERMINATION_MESSAGE": str(workshop / "termination"),

@@ -17,8 +17,8 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from injector.certificate import encode_chain, encode_key
-from injector.contract import PATH_NAMES, TYPE_PEM_CHAIN
+from contract.names import PATH_NAMES, TYPE_PEM_CHAIN
+from injector.enroll.certificate import encode_chain, encode_key
 from tests.injector.authority import SPIFFE_ID, Authority, Leaf
 
 

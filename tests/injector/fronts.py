@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from injector import generation
-from injector.certificate import encode_chain, encode_key
+from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx import render_front
+from injector.nginx.render import render_front
 from injector.settings import FrontSettings
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import running

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Final
 
-from injector.contract import ENV_FRONT_CLIENT_CA, RUN_DIRECTORY
-from injector.endpoints import parse_inbound, parse_upstreams
-from injector.nginx import Config, render, render_front
+from contract.names import ENV_FRONT_CLIENT_CA, RUN_DIRECTORY
+from injector.nginx.endpoints import parse_inbound, parse_upstreams
+from injector.nginx.render import Config, render, render_front
 from injector.settings import FrontSettings
 
 DIRECTORY: Final = Path(__file__).parents[1] / "golden" / "nginx"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from injector.errors import NginxError
-from injector.program import find_stream_module
+from injector.nginx.program import find_stream_module
 from tests.injector.unprivileged import command, own, user
 
 

@@ -7,8 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from injector import certificate
-from injector.certificate import Bundle, Identity
+from injector.enroll import certificate
+from injector.enroll.certificate import Bundle, Identity
 from injector.errors import RefusedError
 from tests.injector.authority import BOTH, Authority
 

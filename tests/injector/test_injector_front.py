@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from injector.contract import DRAINING_FILE, ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
+from contract.names import DRAINING_FILE, ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
 from tests.injector.authority import Authority
 from tests.injector.fronts import Reply, front
 from tests.injector.peers import client_context

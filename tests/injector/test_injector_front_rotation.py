@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from injector.nginx import render_front
+from injector.nginx.render import render_front
 from injector.settings import FrontSettings
 from tests.injector.authority import Authority
 from tests.injector.fronts import NAME, Front, front, publish

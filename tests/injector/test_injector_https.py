@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from injector.endpoints import Door
+from injector.enroll.est import enroll
+from injector.enroll.https import Answer, Https, Request
 from injector.errors import UnavailableError
-from injector.est import enroll
-from injector.https import Answer, Https, Request
+from injector.nginx.endpoints import Door
 from tests.injector.authority import Authority
 
 REQUEST = Request(method="GET", path="/", token="t")

@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from contract.names import ENV_BUDGET, ENV_CA_URL, ENV_FRONT, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
 from injector import generation
 from injector.__main__ import main
-from injector.contract import ENV_BUDGET, ENV_CA_URL, ENV_FRONT, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
 from tests.injector.authority import Authority
 from tests.injector.est_server import Behaviour, EstServer, answer, cut, cut_politely, drip, issue, no_http
 from tests.injector.processes import Nginx, free_port

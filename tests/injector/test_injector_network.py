@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from injector import program
 from injector.errors import NginxError, SettingsError
-from injector.network import listen_addresses, resolvers
+from injector.nginx import program
+from injector.nginx.network import listen_addresses, resolvers
 from tests.injector.processes import Nginx
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from injector.contract import RUN_DIRECTORY
-from injector.front_errors import FRONT_ERRORS, status_body
+from contract.names import RUN_DIRECTORY
+from injector.edge.errors import FRONT_ERRORS, status_body
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf
 from tests.injector.goldens import DIRECTORY, cases

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from injector import generation
-from injector.__main__ import main
-from injector.certificate import encode_chain, encode_key, make_key
-from injector.contract import (
+from contract.names import (
     CERTIFICATE_FILE,
     ENV_BUDGET,
     ENV_FRONT,
@@ -19,9 +16,12 @@ from injector.contract import (
     KEY_FILE,
     PATH_NAMES,
 )
+from injector import generation
+from injector.__main__ import main
+from injector.enroll.certificate import encode_chain, encode_key, make_key
+from injector.enroll.est import fetch_names
+from injector.enroll.https import Answer, Request
 from injector.errors import UnavailableError
-from injector.est import fetch_names
-from injector.https import Answer, Request
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer, answer, issue
 from tests.injector.processes import Nginx

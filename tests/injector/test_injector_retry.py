@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from injector.certificate import renewal_due
+from injector.enroll.certificate import renewal_due
+from injector.enroll.retry import persist
+from injector.enroll.schedule import seconds_to_next, seconds_to_retry
 from injector.errors import InjectorError, RefusedError, TokenRefusedError, UnavailableError
-from injector.retry import persist
-from injector.schedule import seconds_to_next, seconds_to_retry
 from tests.fakes import FakeClock
 from tests.injector.authority import Authority
 

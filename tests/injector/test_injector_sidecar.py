@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.names import ENV_PORTS
 from injector import generation
-from injector.contract import ENV_PORTS
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer, answer
 from tests.injector.peers import GREETING, client_context, connect, plain_app, talk

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.names import DRAINING_FILE, ENV_FRONT
 from injector import generation
-from injector.contract import DRAINING_FILE, ENV_FRONT
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer
 from tests.injector.fronts import small_app

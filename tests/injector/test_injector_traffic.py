@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from injector import generation
-from injector.certificate import encode_chain, encode_key
-from injector.endpoints import Inbound
+from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx import Config, render
+from injector.nginx.endpoints import Inbound
+from injector.nginx.render import Config, render
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, App, client_context, connect, plain_app, talk
 from tests.injector.processes import Nginx, eventually, free_port, serving

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from injector import generation
-from injector.certificate import encode_chain, encode_key
-from injector.endpoints import Upstream
+from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx import Config, render
+from injector.nginx.endpoints import Upstream
+from injector.nginx.render import Config, render
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, Dns, dns_server, talk, tls_app
 from tests.injector.processes import Nginx, eventually, free_port, serving

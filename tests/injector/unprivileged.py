@@ -14,7 +14,7 @@ from typing import Final, TypedDict
 
 import pytest
 
-from injector.contract import RUN_AS_USER
+from contract.names import RUN_AS_USER
 
 ROOT: Final = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import jsonpatch
 
-from injector import contract
+from contract.names import AUDIENCE, INIT_CONTAINER
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import service_object, user_of
 from tests.fakes import FakeCluster
@@ -88,7 +88,7 @@ class Installation:
 
     def init(self, stored: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
         """Run podtls-init as the stored Pod says, in a process of its own, with nothing but paths put elsewhere."""
-        token = self.cluster.issue_token(user_of(stored), contract.AUDIENCE)
+        token = self.cluster.issue_token(user_of(stored), AUDIENCE)
         (self.workshop / "token").write_text(token)
         (self.workshop / "pod").mkdir(exist_ok=True)
         (self.workshop / "resolv.conf").write_text("nameserver 127.0.0.1\n")
@@ -123,7 +123,7 @@ def _environment(stored: dict[str, Any]) -> dict[str, str]:
         "spec.serviceAccountName": stored["spec"]["serviceAccountName"],
     }
     first = stored["spec"]["initContainers"][0]
-    assert first["name"] == contract.INIT_CONTAINER
+    assert first["name"] == INIT_CONTAINER
     return {
         entry["name"]: entry.get("value", "") if "valueFrom" not in entry else fields[_field(entry)]
         for entry in first["env"]
@@ -175,7 +175,7 @@ def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
 
 @contextmanager
 def _gunicorn(directory: Path, environ: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
-    arguments = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.app:from_env()"]
+    arguments = [sys.executable, "-m", "gunicorn", "-c", "python:ca.gunicorn_conf", "ca.api.app:from_env()"]
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(arguments, cwd=ROOT, env=environ, stdout=output, stderr=output)
     try:

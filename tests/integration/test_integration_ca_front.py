@@ -14,7 +14,7 @@ import pytest
 
 from audit.log import read
 from audit.record import CertificateRecord
-from injector import contract
+from contract.names import PATH_ENROLL
 from tests.injector.authority import Authority
 from tests.injector.processes import Nginx, eventually
 from tests.injector.unprivileged import need_python
@@ -53,7 +53,7 @@ def connected(parts: Installation, source: str = "127.0.0.1") -> Iterator[ssl.SS
 def ask(parts: Installation, headers: dict[str, str], sent: bytes = b"") -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPSConnection("127.0.0.1", parts.ca.port, timeout=20)
     with connected(parts) as connection.sock:
-        connection.request("POST", contract.PATH_ENROLL, sent, headers)
+        connection.request("POST", PATH_ENROLL, sent, headers)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
 
@@ -85,7 +85,7 @@ def test_who_is_nobody_is_told_nothing(
 
 def test_four_clients_that_send_half_a_request_do_not_delay_a_pod(parts: Installation) -> None:
     stored = parts.admit(body(pod(serviceAccountName="payments")), pod(serviceAccountName="payments"))
-    head = f"POST {contract.PATH_ENROLL} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nM"
+    head = f"POST {PATH_ENROLL} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nM"
 
     with ExitStack() as slow:
         sockets = [slow.enter_context(connected(parts, "127.0.0.2")) for _ in range(4)]

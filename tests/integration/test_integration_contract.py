@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from injector import nginx as nginx_conf
+from injector.nginx import render as nginx_conf
 from injector.settings import Settings
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf

@@ -14,8 +14,8 @@ from cryptography import x509
 
 from audit.log import read
 from audit.record import AdmissionRecord, CertificateRecord
-from injector import contract
-from injector.certificate import make_key, make_request
+from contract.names import CERTIFICATE_FILE, CURRENT, EXIT_REFUSED, KEY_FILE
+from injector.enroll.certificate import make_key, make_request
 from tests.ca.world import user_of
 from tests.injector.authority import Authority
 from tests.injector.processes import Nginx
@@ -88,11 +88,11 @@ def test_patched_pod_enrolls_itself_and_evidence_leads_from_its_certificate_to_i
     result = parts.init(stored)
 
     assert (result.returncode, result.stdout) == (0, "")
-    current = workshop / "pod" / contract.CURRENT
-    leaf = x509.load_pem_x509_certificates((current / contract.CERTIFICATE_FILE).read_bytes())[0]
+    current = workshop / "pod" / CURRENT
+    leaf = x509.load_pem_x509_certificates((current / CERTIFICATE_FILE).read_bytes())[0]
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {"payments.shop.svc", "payments.shop.svc.localhost"} < set(names.get_values_for_type(x509.DNSName))
-    assert stat.S_IMODE((current / contract.KEY_FILE).stat().st_mode) == 0o400
+    assert stat.S_IMODE((current / KEY_FILE).stat().st_mode) == 0o400
     (patch,) = (each for each in read(parts.logs[0]) if isinstance(each, AdmissionRecord))
     (issued,) = certificate_records(parts)
     assert (issued.decision, issued.serial) == ("issue", f"{leaf.serial_number:x}")
@@ -119,9 +119,9 @@ def test_secrets_of_the_pod_its_token_and_its_key_stand_in_no_word_of_any_part(
     failed = parts.init(stored)
 
     words = parts.words()
-    key = (workshop / "pod" / contract.CURRENT / contract.KEY_FILE).read_text().splitlines()[1]
+    key = (workshop / "pod" / CURRENT / KEY_FILE).read_text().splitlines()[1]
     planted = (_PASSWORD, _TOKEN, key, "PRIVATE KEY", (workshop / "token").read_text(), "CERTIFICATE REQUEST")
-    assert failed.returncode == contract.EXIT_REFUSED
+    assert failed.returncode == EXIT_REFUSED
     assert "has finished: Failed" in (workshop / "termination").read_text()
     for expected in ('"decision":"inject"', '"decision":"deny"', '"decision":"issue"', '"decision":"refuse"'):
         assert expected in words
@@ -148,9 +148,9 @@ def test_pod_that_is_not_what_its_token_says_ends_as_refused_and_is_recorded(
 
     result = parts.init(stored)
 
-    assert result.returncode == contract.EXIT_REFUSED
+    assert result.returncode == EXIT_REFUSED
     assert reason in result.stderr
-    assert not (workshop / "pod" / contract.CURRENT).exists()
+    assert not (workshop / "pod" / CURRENT).exists()
     assert [(each.decision, reason in each.reason) for each in certificate_records(parts)] == [("refuse", True)]
 
 
@@ -163,7 +163,7 @@ def test_address_of_another_pod_gets_no_certificate(parts: Installation) -> None
 
     result = parts.init(stored)
 
-    assert result.returncode == contract.EXIT_REFUSED
+    assert result.returncode == EXIT_REFUSED
     assert "source address 127.0.0.1 is not the pod's, the API server shows 10.9.9.9" in result.stderr
 
 
@@ -175,10 +175,10 @@ def test_token_for_another_audience_is_refused_without_a_word(parts: Installatio
 
     result = parts.init(stored)
 
-    assert result.returncode == contract.EXIT_REFUSED
+    assert result.returncode == EXIT_REFUSED
     assert "the CA answered 401 (the pod's token is not accepted)" in result.stderr
     assert certificate_records(parts) == []
-    assert not (workshop / "pod" / contract.CURRENT).exists()
+    assert not (workshop / "pod" / CURRENT).exists()
 
 
 def test_what_the_secrets_test_looks_for_is_in_every_request() -> None:

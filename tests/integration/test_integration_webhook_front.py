@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from injector.contract import HEADER_CALLER, HEADER_SOURCE
+from contract.names import HEADER_CALLER, HEADER_SOURCE
 from tests.injector.authority import Authority
 from tests.injector.processes import Nginx, eventually
 from tests.integration.stack import MUTATE, RETRYABLE, Caller, Door, assert_is_status, webhook_door

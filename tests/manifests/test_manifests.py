@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from injector import contract
+from contract.names import AUDIENCE, CAPTURES, FRONT_PORT, MODES, PORT_NAME
 
 FOLDER = Path(__file__).parents[2] / "manifests"
 INSTALL = Path(__file__).parents[2] / "docs/install.md"
@@ -119,7 +119,7 @@ def test_ca_bundle_is_left_to_the_controller(kind: str) -> None:
     entries = named(overlay("default"), kind, "podtls")["webhooks"]
 
     assert [entry["name"] for entry in entries if "caBundle" in entry["clientConfig"]] == []
-    assert len(entries) == len(contract.MODES) * len(contract.CAPTURES)
+    assert len(entries) == len(MODES) * len(CAPTURES)
 
 
 def test_warnings_look_where_injection_looks_and_can_refuse_nothing() -> None:
@@ -263,7 +263,7 @@ def test_webhook_has_no_way_to_the_api_server() -> None:
         if "serviceAccountToken" in source
     ]
     assert "podtls-webhook" not in subjects
-    assert [token["audience"] for token in tokens] == [contract.AUDIENCE]
+    assert [token["audience"] for token in tokens] == [AUDIENCE]
 
 
 def test_only_the_controller_may_touch_the_roots_key() -> None:
@@ -294,12 +294,12 @@ def test_network_policies_name_ports_by_number() -> None:
         port["containerPort"]
         for container in containers(objects).values()
         for port in container.get("ports", ())
-        if port["name"] == contract.PORT_NAME
+        if port["name"] == PORT_NAME
     }
 
     opened = {port["port"] for each in policies for rule in each["spec"].get("ingress", ()) for port in rule["ports"]}
 
-    assert opened == served == {contract.FRONT_PORT}
+    assert opened == served == {FRONT_PORT}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

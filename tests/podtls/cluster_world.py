@@ -9,15 +9,15 @@ from typing import Any
 
 import yaml
 
-from ca import creation
-from ca.authority import certificate_pem
-from ca.creation import NewAuthority
-from ca.est import certs_only
-from ca.identity import TrustDomain
-from injector import contract
-from podtls.cluster import layout
-from podtls.cluster.reader import Answer
-from podtls.offline import Webhook, apply
+from ca.api.est import certs_only
+from ca.authority import creation
+from ca.authority.authority import certificate_pem
+from ca.authority.creation import NewAuthority
+from contract.identity import TrustDomain
+from contract.names import INIT_CONTAINER, INJECT, PATH_CACERTS, STATUS
+from podtls.inject.offline import Webhook, apply
+from podtls.kubernetes import installation
+from podtls.kubernetes.reader import Answer
 from tests.fakes import FakeApiServer
 from webhook.decision import Defaults
 from webhook.settings import PodSettings
@@ -73,7 +73,7 @@ def installed() -> FakeApiServer:
     server = bare()
     server.add(*manifests())
     publish(server, authority())
-    for workload in layout.WORKLOADS:
+    for workload in installation.WORKLOADS:
         found = server.find(workload.kind, workload.name)
         found["status"] = {"readyReplicas": found["spec"]["replicas"]}
         if workload.service:
@@ -87,19 +87,19 @@ def installed() -> FakeApiServer:
 def enforce(server: FakeApiServer) -> None:
     """What applying components/enforce adds."""
     for each in manifests(ENFORCE):
-        server.objects[layout.ENFORCEMENT[each["kind"], each["metadata"]["name"]]] = each
+        server.objects[installation.ENFORCEMENT[each["kind"], each["metadata"]["name"]]] = each
 
 
 def publish(server: FakeApiServer, made: NewAuthority) -> None:
     """What the controller and the CA do with an authority."""
     pem = bundle_of(made)
-    metadata = {"name": "podtls-bundle", "namespace": layout.NAMESPACE}
+    metadata = {"name": "podtls-bundle", "namespace": installation.NAMESPACE}
     server.add({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": pem}})
     for kind in ("Mutating", "Validating"):
         for entry in server.find(f"{kind}WebhookConfiguration", "podtls")["webhooks"]:
             entry["clientConfig"]["caBundle"] = base64.b64encode(pem.encode()).decode()
     answer = certs_only([made.root.certificate, made.issuing.certificate])
-    server.proxied[layout.CA.proxied(contract.PATH_CACERTS)] = Answer(200, answer.body)
+    server.proxied[installation.CA.proxied(PATH_CACERTS)] = Answer(200, answer.body)
 
 
 def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> Object:
@@ -110,7 +110,7 @@ def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> 
         "kind": "EndpointSlice",
         "metadata": {
             "name": f"{service}-x7k2p",
-            "namespace": layout.NAMESPACE,
+            "namespace": installation.NAMESPACE,
             "labels": {"kubernetes.io/service-name": service},
         },
         "endpoints": endpoints,
@@ -136,7 +136,7 @@ def namespace(name: str, labels: dict[str, str] | None = None, **metadata: Any) 
 
 def enrolled_namespace(name: str = "shop", **labels: str) -> Object:
     """A namespace that somebody has enrolled."""
-    return namespace(name, {contract.INJECT: "enabled", **labels})
+    return namespace(name, {INJECT: "enabled", **labels})
 
 
 def pod(name: str = "web", *, created: str = SINCE, ports: tuple[int, ...] = (8080,), **metadata: Any) -> Object:
@@ -153,9 +153,9 @@ def injected(raw: Object, *, made: NewAuthority | None = None, mode: str = "mtls
     webhook = Webhook(Defaults(mode, "port"), settings, raw["metadata"]["namespace"])
     patched: Object = apply(raw, webhook.answers(raw, "test"))
     annotations = patched["metadata"]["annotations"]
-    annotations[contract.STATUS] = annotations[contract.STATUS].replace('"record":""', f'"record":"{RECORD}"')
+    annotations[STATUS] = annotations[STATUS].replace('"record":""', f'"record":"{RECORD}"')
     ended = {"terminated": {"exitCode": 0, "finishedAt": SINCE}}
-    patched["status"]["initContainerStatuses"] = [{"name": contract.INIT_CONTAINER, "state": ended}]
+    patched["status"]["initContainerStatuses"] = [{"name": INIT_CONTAINER, "state": ended}]
     return patched
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from podtls.cluster.reader import Access, Answer
+from podtls.kubernetes.reader import Access, Answer
 from tests.fakes import FakeApiServer
 
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from audit.log import EvidenceLog
-from injector import contract
-from podtls.cluster.layout import NAMESPACE
-from podtls.documents import to_yaml
+from contract.names import INJECTED, STATUS
+from podtls.inject.documents import to_yaml
+from podtls.kubernetes.installation import NAMESPACE
 from tests.audit.records import TIME, admission, certificate
 from tests.podtls.cluster_world import BASE, manifests
 from tests.podtls.conftest import Run
@@ -29,8 +29,8 @@ def raw_pod(name: str = NAME, record: str | None = STORED, **metadata: Any) -> d
         "namespace": "shop",
         "uid": f"uid-{name}",
         "creationTimestamp": "2026-11-22T10:30:00Z",
-        "labels": {contract.INJECTED: "true"},
-        "annotations": {} if record is None else {contract.STATUS: json.dumps(status)},
+        "labels": {INJECTED: "true"},
+        "annotations": {} if record is None else {STATUS: json.dumps(status)},
         **metadata,
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"serviceAccountName": "default"}}
@@ -210,7 +210,7 @@ def test_no_other_workload_of_ours_carries_the_label() -> None:
         if each["kind"] in {"StatefulSet", "Deployment"}
     }
 
-    assert [name for name, labels in templates.items() if contract.INJECTED in labels] == ["podtls-webhook"]
+    assert [name for name, labels in templates.items() if INJECTED in labels] == ["podtls-webhook"]
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_no_other_workload_of_ours_carries_the_label() -> None:
     [
         pytest.param({"annotations": None}, id="label alone"),
         pytest.param({"labels": None}, id="annotation alone, without an id"),
-        pytest.param({"annotations": {contract.STATUS: "{"}}, id="annotation that is no JSON"),
-        pytest.param({"annotations": {contract.STATUS: '{"record": "../x"}'}}, id="annotation with another id"),
+        pytest.param({"annotations": {STATUS: "{"}}, id="annotation that is no JSON"),
+        pytest.param({"annotations": {STATUS: '{"record": "../x"}'}}, id="annotation with another id"),
     ],
 )
 def test_pod_that_somebody_else_made_look_like_ours_is_a_finding(

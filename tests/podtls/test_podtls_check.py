@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from podtls.cluster import layout
-from podtls.cluster.check import check
-from podtls.cluster.finding import Finding, Report
-from podtls.cluster.reader import Access, Answer
+from contract.names import PATH_CACERTS
+from podtls.check.checks import check
+from podtls.check.finding import Finding, Report
 from podtls.errors import CredentialsError, ForbiddenError, UnreachableError
+from podtls.kubernetes import installation
+from podtls.kubernetes.reader import Access, Answer
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     NOW,
@@ -62,7 +62,7 @@ def no_ca_bundle_at_all(server: FakeApiServer) -> None:
 
 
 def other_issuer(server: FakeApiServer) -> None:
-    path = layout.CA.proxied(contract.PATH_CACERTS)
+    path = installation.CA.proxied(PATH_CACERTS)
     before = server.proxied[path]
     publish(server, new_authority())
     server.proxied[path] = before
@@ -125,7 +125,7 @@ DAMAGES = [
         id="selector",
     ),
     pytest.param(
-        lambda s: exclude(s, *layout.EXCLUDED, "payments"),
+        lambda s: exclude(s, *installation.EXCLUDED, "payments"),
         *("warning", "tls-port.podtls.io excludes more namespaces than shipped: payments", "see that nobody"),
         id="more excluded",
     ),
@@ -217,22 +217,22 @@ DAMAGES = [
         id="guest",
     ),
     pytest.param(
-        lambda s: s.proxied.pop(layout.WEBHOOK.proxied("/readyz")),
+        lambda s: s.proxied.pop(installation.WEBHOOK.proxied("/readyz")),
         *("problem", "podtls-webhook cannot be reached through the API server: 503 no endpoints", "logs"),
         id="webhook silent",
     ),
     pytest.param(
-        lambda s: s.proxied.update({layout.CA.proxied("/readyz"): UnreachableError("read timed out")}),
+        lambda s: s.proxied.update({installation.CA.proxied("/readyz"): UnreachableError("read timed out")}),
         *("problem", "podtls-ca cannot be reached through the API server: 504 read timed out", "logs"),
         id="CA hangs",
     ),
     pytest.param(
-        lambda s: s.proxied.update({layout.CA.proxied("/readyz"): Answer(503, b"podtls: log is full\n")}),
+        lambda s: s.proxied.update({installation.CA.proxied("/readyz"): Answer(503, b"podtls: log is full\n")}),
         *("problem", "podtls-ca cannot be reached through the API server: 503 podtls: log is full", "logs"),
         id="CA not ready",
     ),
     pytest.param(
-        lambda s: s.proxied.update({layout.CA.proxied(contract.PATH_CACERTS): Answer(200, b"?")}),
+        lambda s: s.proxied.update({installation.CA.proxied(PATH_CACERTS): Answer(200, b"?")}),
         *("problem", "the CA answers /cacerts without its issuing CA", "logs statefulset/podtls-ca"),
         id="no issuing",
     ),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from podtls.cluster.check import check
-from podtls.cluster.finding import Finding
+from podtls.check.checks import check
+from podtls.check.finding import Finding
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, installed
 

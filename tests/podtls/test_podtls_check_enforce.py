@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from podtls.cluster import layout
-from podtls.cluster.check import check
-from podtls.cluster.finding import Finding
-from podtls.cluster.reader import Access
+from contract.names import INJECT
+from podtls.check.checks import check
+from podtls.check.finding import Finding
+from podtls.kubernetes import installation
+from podtls.kubernetes.reader import Access
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, bare, enforce, enrolled_namespace, installed, namespace
 
-ENFORCED = {layout.ENFORCE: "true"}
-POLICY, BINDING = layout.ENFORCEMENT.values()
+ENFORCED = {installation.ENFORCE: "true"}
+POLICY, BINDING = installation.ENFORCEMENT.values()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def spec(server: FakeApiServer, path: str) -> dict[str, Any]:
 
 
 def test_enforced_namespaces_are_named_when_all_is_well(server: FakeApiServer) -> None:
-    server.add(enrolled_namespace("bank", **ENFORCED), enrolled_namespace("free", **{layout.ENFORCE: "false"}))
+    server.add(enrolled_namespace("bank", **ENFORCED), enrolled_namespace("free", **{installation.ENFORCE: "false"}))
 
     (found,) = findings(server)
 
@@ -108,7 +108,7 @@ def test_binding_for_all_namespaces_enforces_ours_too(server: FakeApiServer) -> 
     assert [found.level for found in findings(server)] == ["ok"]
 
 
-@pytest.mark.parametrize("labels", [{}, {contract.INJECT: "disabled"}], ids=["absent", "disabled"])
+@pytest.mark.parametrize("labels", [{}, {INJECT: "disabled"}], ids=["absent", "disabled"])
 def test_enforced_namespace_that_nobody_enrolled_is_a_warning(server: FakeApiServer, labels: dict[str, str]) -> None:
     server.add(namespace("shop", {**ENFORCED, **labels}))
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from podtls.cluster.namespaces import defaults, namespaces
+from contract import names as contract
+from podtls.check.namespaces import defaults, namespaces
 from tests.podtls.cluster_world import manifests, namespace
 from webhook.decision import Defaults
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from injector import contract
-from podtls.cluster.api import connect
-from podtls.cluster.reader import Access, Answer, each_item, items, parse
+from contract.names import INJECT
 from podtls.errors import ForbiddenError, InputError, UnreachableError
+from podtls.kubernetes.client import connect
+from podtls.kubernetes.reader import Access, Answer, each_item, items, parse
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     SINCE,
@@ -188,7 +188,7 @@ def test_in_a_pod_there_is_no_context_and_no_pod_no_account() -> None:
 def test_status_shows_all_its_parts(run: Run, config: Path, server: FakeApiServer) -> None:
     server.add(
         injected(pod("lost", labels={"app": "lost"}), made=new_authority()),
-        pod("plain", labels={contract.INJECT: "disabled"}),
+        pod("plain", labels={INJECT: "disabled"}),
         service("metrics", ports=[{"port": 80, "targetPort": 8080}]),
         event(message="quota exceeded\x1b[2J"),
     )

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podtls.documents import dump, graft, parse, to_yaml
 from podtls.errors import InputError
+from podtls.inject.documents import dump, graft, parse, to_yaml
 
 # What YAML 1.1, YAML 1.2 and kubectl's Go parser do not agree on.
 _TRAPS = [

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from podtls.documents import parse
+from podtls.inject.documents import parse
 from tests.podtls.conftest import Run
 from tests.webhook.world import GOLDEN, SCHEMAS, apply, patch
 from webhook.bundle import parse_bundle

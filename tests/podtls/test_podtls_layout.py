@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from podtls.cluster import layout
-from podtls.cluster.rbac import grants
-from podtls.cluster.reader import Access
-from podtls.cluster.webhooks import expected_entries, expected_warnings
+from podtls.check.rbac import grants
+from podtls.check.webhooks import expected_entries, expected_warnings
+from podtls.kubernetes import installation
+from podtls.kubernetes.reader import Access
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import ENFORCE, manifests
 
@@ -41,7 +41,7 @@ def test_expected_grants_are_those_of_the_shipped_roles() -> None:
     }
 
     assert {role: _shown(each) for role, each in shipped.items()} == {
-        role: _shown(each) for role, each in layout.GRANTS.items()
+        role: _shown(each) for role, each in installation.GRANTS.items()
     }
 
 
@@ -53,7 +53,7 @@ def _shown(granted: Iterable[Access]) -> list[str]:
 def test_objects_of_enforcement_are_those_of_the_shipped_component() -> None:
     shipped = manifests(ENFORCE)
 
-    assert {(each["kind"], each["metadata"]["name"]) for each in shipped} == layout.ENFORCEMENT.keys()
+    assert {(each["kind"], each["metadata"]["name"]) for each in shipped} == installation.ENFORCEMENT.keys()
 
 
 def test_every_object_that_is_looked_for_is_installed_and_no_account_or_role_is_forgotten() -> None:
@@ -64,14 +64,14 @@ def test_every_object_that_is_looked_for_is_installed_and_no_account_or_role_is_
         if each["kind"] in kinds
     }
 
-    expected = {*layout.ACCOUNTS.values(), *layout.ROLES.values(), *layout.BINDINGS.values()}
+    expected = {*installation.ACCOUNTS.values(), *installation.ROLES.values(), *installation.BINDINGS.values()}
 
-    assert shipped == expected | {workload.path for workload in layout.WORKLOADS}
+    assert shipped == expected | {workload.path for workload in installation.WORKLOADS}
 
 
 def test_the_ports_of_our_services_have_the_names_that_are_looked_for() -> None:
     shipped = {each["metadata"]["name"]: each["spec"]["ports"] for each in manifests() if each["kind"] == "Service"}
 
     assert {name: [port["name"] for port in ports] for name, ports in shipped.items()} == {
-        each.name: [each.service] for each in layout.WORKLOADS if each.service
+        each.name: [each.service] for each in installation.WORKLOADS if each.service
     }

@@ -1,6 +1,5 @@
 """The command itself: help, version, start-up, how errors end; as a real process where that matters."""
 
-import importlib.util
 import os
 import re
 import shlex
@@ -12,11 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from injector.contract import VERSION
+from contract.names import VERSION
 from podtls.__main__ import cli
 from tests.podtls.conftest import Run
-
-_DEMO = importlib.util.find_spec("podtls.demo.command")
 
 
 def _process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,11 +28,11 @@ def _process(*arguments: str | Path, **environment: str) -> subprocess.Completed
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command by its words, without the demo, which others test."""
+    """Every command by its words."""
     yield "", cli
     context = click.Context(cli)
     for name in cli.list_commands(context):
-        command = None if name == "demo" else cli.get_command(context, name)
+        command = cli.get_command(context, name)
         if command is not None:
             yield name, command
         if isinstance(command, click.Group):
@@ -44,7 +41,7 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
 
 def _examples() -> list[str]:
     lines = [line.strip() for _, command in _commands() for line in (command.epilog or "").splitlines()]
-    return [line for line in lines if "podtls " in line and not line.startswith("podtls demo")]
+    return [line for line in lines if "podtls " in line]
 
 
 def test_version_and_help_of_a_real_process() -> None:
@@ -55,7 +52,6 @@ def test_version_and_help_of_a_real_process() -> None:
     assert bare.stdout == shown.stdout
     assert bare.returncode == 64
     assert [line.split()[0] for line in shown.stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()] == [
-        "demo",
         "inject",
         "uninject",
         "check",
@@ -130,19 +126,12 @@ def test_group_without_a_command_shows_its_help(run: Run) -> None:
 
 
 def test_part_that_is_not_installed_ends_with_69_and_its_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "podtls.demo.command", None)
+    monkeypatch.setitem(sys.modules, "podtls.check.command", None)
 
-    outcome = run("demo")
+    outcome = run("check")
 
     assert outcome.code == 69
-    assert outcome.err.startswith("podtls: demo: not installed here, podtls.demo.command is missing")
-
-
-@pytest.mark.skipif(_DEMO is None, reason="the demo is not here yet")
-def test_demo_is_found() -> None:
-    found = cli.get_command(click.Context(cli), "demo")
-
-    assert isinstance(found, click.Command)
+    assert outcome.err.startswith("podtls: check: not installed here, podtls.check.command is missing")
 
 
 def test_log_that_cannot_be_read_is_one_line_and_64(tmp_path: Path) -> None:

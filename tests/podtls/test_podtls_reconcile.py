@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.record import Record
-from podtls.reconcile import compare
-from podtls.reconciliation import Creation, ListedPod, Reconciliation
+from podtls.auditor.reconcile import compare
+from podtls.auditor.reconciliation import Creation, ListedPod, Reconciliation
 from tests.audit.records import TIME, admission, certificate
 
 ID = "a" * 32

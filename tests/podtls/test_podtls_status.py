@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from podtls.cluster import layout
-from podtls.cluster.pods import EnrolledPod
-from podtls.cluster.reader import Access
-from podtls.cluster.status import Status, status
+from contract.names import INIT_CONTAINER, LIFETIME, STATUS
 from podtls.errors import ForbiddenError, InputError
+from podtls.kubernetes import installation
+from podtls.kubernetes.reader import Access
+from podtls.status.enrolled import EnrolledPod
+from podtls.status.report import Status, status
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     RECORD,
@@ -138,7 +138,7 @@ def test_pod_without_a_certificate_says_so_and_why(
     server: FakeApiServer, init: dict[str, Any] | None, state: str
 ) -> None:
     raw = injected(pod())
-    statuses = [{"name": contract.INIT_CONTAINER, **init}] if init else []
+    statuses = [{"name": INIT_CONTAINER, **init}] if init else []
     raw["status"] = {"phase": "Pending", "initContainerStatuses": statuses}
     server.add(raw)
 
@@ -160,7 +160,7 @@ def test_terminating_pod_says_so(server: FakeApiServer) -> None:
 )
 def test_lifetime_is_the_one_that_the_ca_grants(server: FakeApiServer, written: str, shown: str) -> None:
     raw = injected(pod())
-    raw["metadata"]["annotations"][contract.LIFETIME] = written
+    raw["metadata"]["annotations"][LIFETIME] = written
     server.add(raw)
 
     assert the_pod(status(server, "shop")).lifetime == shown
@@ -169,7 +169,7 @@ def test_lifetime_is_the_one_that_the_ca_grants(server: FakeApiServer, written: 
 @pytest.mark.parametrize("written", ["", "{}", "[]", '{"record": 5}', '{"record": "x"}'])
 def test_record_that_is_none_is_not_shown(server: FakeApiServer, written: str) -> None:
     raw = injected(pod())
-    raw["metadata"]["annotations"][contract.STATUS] = written
+    raw["metadata"]["annotations"][STATUS] = written
     server.add(raw)
 
     assert the_pod(status(server, "shop")).record == ""
@@ -212,9 +212,9 @@ def test_what_may_not_be_read_is_noted_and_the_rest_is_told(server: FakeApiServe
         "older than label or webhook, or not seen by it (you may not read which)"
     ]
     assert found.notes == (
-        f"you may not read {layout.BUNDLE}: no bundle of a pod can be compared",
-        f"you may not read {layout.MUTATING}: why a pod is not enrolled is not always known",
-        f"you may not read {layout.CA.path}: names are computed for the zone cluster.local",
+        f"you may not read {installation.BUNDLE}: no bundle of a pod can be compared",
+        f"you may not read {installation.MUTATING}: why a pod is not enrolled is not always known",
+        f"you may not read {installation.CA.path}: names are computed for the zone cluster.local",
         "you may not read /api/v1/namespaces/shop: whether it is enrolled is not known",
         "you may not list /api/v1/namespaces/shop/services: names and plaintext ports are not known",
         "you may not list /api/v1/namespaces/shop/events: refused pods are not shown",
@@ -241,7 +241,7 @@ def test_namespace_that_no_namespace_can_be_is_never_asked_for(server: FakeApiSe
     with pytest.raises(InputError, match="expected an RFC 1123 label"):
         status(server, name)
 
-    assert not [path for path in server.asked if layout.NAMESPACE not in path and path != layout.MUTATING]
+    assert not [path for path in server.asked if installation.NAMESPACE not in path and path != installation.MUTATING]
 
 
 def test_cluster_without_podtls_is_noted() -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from injector import contract
-from podtls.cluster.plain import PlainPod
-from podtls.cluster.services import FailedCreate, PlaintextPort
-from podtls.cluster.status import status
+from contract.names import INJECT, INJECTED, MODE, STATUS
+from podtls.status.report import status
+from podtls.status.services import FailedCreate, PlaintextPort
+from podtls.status.unenrolled import PlainPod
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import SINCE, enrolled_namespace, event, injected, installed, namespace, pod, service
 
@@ -38,7 +38,7 @@ def _with(raw: dict[str, Any], **spec: Any) -> dict[str, Any]:
     ("raw", "reason", "do"),
     [
         pytest.param(
-            pod(labels={contract.INJECT: "disabled"}),
+            pod(labels={INJECT: "disabled"}),
             *("label podtls.io/inject=disabled opts out", ""),
             id="opted out",
         ),
@@ -62,14 +62,14 @@ def _with(raw: dict[str, Any], **spec: Any) -> dict[str, Any]:
             id="bypassed",
         ),
         pytest.param(
-            pod(created=BEFORE_THE_LABEL, annotations={contract.MODE: "plain"}),
+            pod(created=BEFORE_THE_LABEL, annotations={MODE: "plain"}),
             "older than the namespace's label",
             "recreate it; as it is, it will be refused: annotation podtls.io/mode: 'plain' is not allowed; "
             "allowed: mtls, tls, permissive",
             id="will be refused",
         ),
         pytest.param(
-            pod(labels={contract.INJECTED: "true"}),
+            pod(labels={INJECTED: "true"}),
             "has only part of what podtls adds: somebody changed it, and the CA refuses it",
             "recreate it",
             id="only the label",
@@ -93,7 +93,7 @@ NOT_OURS = "; its containers named podtls-... are not the webhook's"
 
 
 def _without_status(raw: dict[str, Any]) -> dict[str, Any]:
-    del raw["metadata"]["annotations"][contract.STATUS]
+    del raw["metadata"]["annotations"][STATUS]
     return raw
 
 
@@ -119,7 +119,7 @@ def _by_hand(**labels: str) -> dict[str, Any]:
             id="windows",
         ),
         pytest.param(
-            _by_hand(**{contract.INJECT: "disabled"}),
+            _by_hand(**{INJECT: "disabled"}),
             f"label podtls.io/inject=disabled opts out{NOT_OURS}, unless the label is newer",
             "remove the label, and recreate it",
             id="opted out",
@@ -172,13 +172,13 @@ def test_pod_that_terminates_needs_nothing_any_more(server: FakeApiServer) -> No
 
 def test_injected_pod_whose_label_somebody_removed_is_not_enrolled(server: FakeApiServer) -> None:
     raw = injected(pod())
-    del raw["metadata"]["labels"][contract.INJECTED]
+    del raw["metadata"]["labels"][INJECTED]
 
     assert why(server, raw).reason.startswith("has only part of what podtls adds")
 
 
 def test_pod_of_a_namespace_that_nobody_enrolled_says_how_to(server: FakeApiServer) -> None:
-    server.add(namespace("shop", {contract.INJECT: "disabled"}))
+    server.add(namespace("shop", {INJECT: "disabled"}))
 
     found = why(server, pod())
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from podtls.documents import dump, parse
+from podtls.inject.documents import dump, parse
 from tests.podtls.conftest import Run
 from tests.webhook.world import GOLDEN
 

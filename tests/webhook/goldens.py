@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from injector import contract
+from contract.names import ENV_BUDGET, STATUS, VERSION
 from tests.webhook.api_server import as_sent, debug_copy
 from tests.webhook.world import GOLDEN, LATER_RECORD, RECORD, apply, patch
 
@@ -39,10 +39,10 @@ def older_version() -> dict[str, Any]:
     raw = as_sent(first_round("bare"))
     for container in raw["spec"]["initContainers"]:
         container["image"] = "registry.example.com/podtls/init:0.0.9"
-        container["env"] = [variable for variable in container["env"] if variable["name"] != contract.ENV_BUDGET]
+        container["env"] = [variable for variable in container["env"] if variable["name"] != ENV_BUDGET]
     raw["spec"]["volumes"].insert(0, {"name": "podtls-old", "emptyDir": {}})
     status = raw["metadata"]["annotations"]
-    status[contract.STATUS] = status[contract.STATUS].replace(contract.VERSION, "0.0.9")
+    status[STATUS] = status[STATUS].replace(VERSION, "0.0.9")
     return raw
 
 

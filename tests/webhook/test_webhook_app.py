@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from audit.errors import LogWriteError
 from audit.record import encode
-from injector import contract
+from contract.names import ENV_TRUST_BUNDLE, HEADER_CALLER, HEADER_SOURCE, MODE
 from tests.fakes import FakeEvidenceLog
 from tests.webhook.bundles import bundle_pem
 from tests.webhook.goldens import load
@@ -58,7 +58,7 @@ def test_pod_comes_in_and_a_patch_that_enrolls_it_goes_out(client: FlaskClient) 
 def test_answer_leaves_with_its_record_in_the_log(client: FlaskClient, log: FakeEvidenceLog) -> None:
     raw = load("deployment")
     sent = body(raw)
-    headers = {contract.HEADER_SOURCE: "10.1.2.3", contract.HEADER_CALLER: "verified"}
+    headers = {HEADER_SOURCE: "10.1.2.3", HEADER_CALLER: "verified"}
 
     answer = post(client, sent, **headers)
 
@@ -98,8 +98,8 @@ def test_secrets_of_the_pod_stand_in_no_record_and_no_log_line(
     ("headers", "source", "caller"),
     [
         pytest.param({}, "unknown", "unverified", id="none"),
-        pytest.param({contract.HEADER_CALLER: "Verified"}, "unknown", "unverified", id="misspelt"),
-        pytest.param({contract.HEADER_SOURCE: "::1", contract.HEADER_CALLER: "verified"}, "::1", "verified", id="both"),
+        pytest.param({HEADER_CALLER: "Verified"}, "unknown", "unverified", id="misspelt"),
+        pytest.param({HEADER_SOURCE: "::1", HEADER_CALLER: "verified"}, "::1", "verified", id="both"),
     ],
 )
 def test_source_and_caller_are_what_the_front_says(
@@ -113,7 +113,7 @@ def test_source_and_caller_are_what_the_front_says(
 @pytest.mark.parametrize(
     ("raw", "decision", "allowed"),
     [
-        pytest.param(pod({"annotations": {contract.MODE: "x"}}), "deny", False, id="deny"),
+        pytest.param(pod({"annotations": {MODE: "x"}}), "deny", False, id="deny"),
         pytest.param(pod(hostNetwork=True), "skip", True, id="skip"),
         pytest.param(pod(), "inject", True, id="inject"),
     ],
@@ -205,7 +205,7 @@ def test_new_trust_bundle_is_in_the_next_pod(client: FlaskClient, bundle_file: P
 
     result = apply(pod(), operations_of(answer))
     values = {entry["name"]: entry.get("value") for entry in result["spec"]["initContainers"][0]["env"]}
-    assert values[contract.ENV_TRUST_BUNDLE] == bundle_file.read_text("ascii")
+    assert values[ENV_TRUST_BUNDLE] == bundle_file.read_text("ascii")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from injector import contract
+from contract.names import INJECT
 from tests.webhook.api_server import as_sent, debug_copy
 from tests.webhook.goldens import cases, first_round, load
 from tests.webhook.world import MTLS, SETTINGS, annotated, decided, patch, pod
@@ -25,9 +25,7 @@ def refusal(raw: dict[str, Any], defaults: Defaults = MTLS) -> str:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        pytest.param(
-            pod({"labels": {contract.INJECT: "disabled"}}), "label podtls.io/inject=disabled opts out", id="opt-out"
-        ),
+        pytest.param(pod({"labels": {INJECT: "disabled"}}), "label podtls.io/inject=disabled opts out", id="opt-out"),
         pytest.param(pod(hostNetwork=True), "hostNetwork pods share the node's ports and addresses", id="hostNetwork"),
         pytest.param(pod(os={"name": "windows"}), "Windows pods are not supported", id="windows"),
         pytest.param(
@@ -49,7 +47,7 @@ def test_pod_that_cannot_or_will_not_be_enrolled_is_skipped_with_the_reason(raw:
     [
         pytest.param(pod(hostNetwork=False), id="hostNetwork-false"),
         pytest.param(pod(os={"name": "linux"}, nodeSelector={"kubernetes.io/os": "windows"}), id="os-linux-wins"),
-        pytest.param(pod({"labels": {contract.INJECT: "enabled"}}), id="enabled"),
+        pytest.param(pod({"labels": {INJECT: "enabled"}}), id="enabled"),
         pytest.param(pod(restartPolicy=None, dnsPolicy=None, os=None, nodeSelector=None), id="nulls"),
     ],
 )
@@ -62,7 +60,7 @@ def test_ordinary_pod_is_injected_without_warnings(raw: dict[str, Any]) -> None:
 
 def test_skipped_pod_that_has_our_containers_keeps_them_with_a_warning() -> None:
     raw = first_round("deployment")
-    raw["metadata"]["labels"][contract.INJECT] = "disabled"
+    raw["metadata"]["labels"][INJECT] = "disabled"
 
     decision = decided(raw)
 
@@ -72,7 +70,7 @@ def test_skipped_pod_that_has_our_containers_keeps_them_with_a_warning() -> None
 
 def test_opt_out_wins_over_annotations_that_would_be_denied() -> None:
     raw = annotated(mode="nonsense")
-    raw["metadata"]["labels"] = {contract.INJECT: "disabled"}
+    raw["metadata"]["labels"] = {INJECT: "disabled"}
 
     assert isinstance(decided(raw), Skip)
 
@@ -206,7 +204,7 @@ def test_mode_weaker_than_the_namespaces_is_allowed_with_a_warning(
             id="dnsPolicy-None",
         ),
         pytest.param(
-            pod({"labels": {contract.INJECT: "Disabled"}}),
+            pod({"labels": {INJECT: "Disabled"}}),
             "podtls: label podtls.io/inject: 'Disabled' does not opt out; only disabled does",
             id="misspelt-opt-out",
         ),

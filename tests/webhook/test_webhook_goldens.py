@@ -4,7 +4,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from injector import contract
+from contract.names import INIT_CONTAINER, SIDECAR_CONTAINER
 from tests.webhook.api_server import always_pull_images, as_sent, limit_range
 from tests.webhook.goldens import DERIVED, cases, expected, load
 from tests.webhook.world import LATER_RECORD, MTLS, SETTINGS, apply, injected, patch, validate
@@ -81,8 +81,8 @@ def test_api_server_mounts_no_api_token_into_our_containers() -> None:
         for container in [*second["spec"]["initContainers"], *second["spec"]["containers"]]
     }
     assert mounts["payments"] == ["kube-api-access-x7k2p"]
-    assert mounts[contract.INIT_CONTAINER] == ["podtls-run", "podtls-token", "podtls-no-api"]
-    assert mounts[contract.SIDECAR_CONTAINER] == ["podtls-run", "podtls-token", "podtls-no-api"]
+    assert mounts[INIT_CONTAINER] == ["podtls-run", "podtls-token", "podtls-no-api"]
+    assert mounts[SIDECAR_CONTAINER] == ["podtls-run", "podtls-token", "podtls-no-api"]
 
 
 def test_equal_round_keeps_the_first_record_id() -> None:

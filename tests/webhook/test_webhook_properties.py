@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector import contract
+from contract import names as contract
 from tests.webhook.api_server import as_sent
 from tests.webhook.world import LATER_RECORD, MTLS, NAMESPACE, SETTINGS, apply, patch
 from webhook.decision import Deny, Inject, decide

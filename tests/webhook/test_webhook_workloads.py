@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from injector import contract
+from contract.names import INJECT
 from tests.fakes import FakeEvidenceLog
 from tests.webhook.goldens import cases, load
 from tests.webhook.world import MTLS, NAMESPACE, SETTINGS, annotated, decided, pod
@@ -67,7 +67,7 @@ def test_workload_whose_pods_will_be_refused_is_allowed_with_the_reason(kind: st
 
 
 def test_workload_that_opts_out_is_warned_with_the_reason_of_the_skip() -> None:
-    raw = pod({"labels": {contract.INJECT: "disabled"}})
+    raw = pod({"labels": {INJECT: "disabled"}})
 
     assert answer(raw)["warnings"] == ["podtls: not injected: label podtls.io/inject=disabled opts out"]
 

@@ -1,0 +1,1 @@
+"""The CA API: what answers a pod that enrolls."""

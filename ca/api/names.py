@@ -1,0 +1,82 @@
+"""names(): which names a pod's certificate carries, decided from the live cluster alone. Pure: no clock, no API.
+
+Nothing of a request comes in here: the names of a CSR are ignored (csr.py), hostnameOverride is never read.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from ca.api.attest import AttestedPod
+from ca.api.objects import Service
+from contract.identity import WorkloadIdentity
+
+# RFC 1123 section 2.1; a name is at most 253 characters, and one or two labels may be somebody else's in the
+# outside world (`payments`, `payments.shop`), so no certificate of ours carries them.
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NAME_LENGTH: Final = 253
+_FEWEST_LABELS: Final = 3
+
+_HEADLESS: Final = "None"  # spec.clusterIP of a Service without a virtual address
+_EXTERNAL_NAME: Final = "ExternalName"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """All names of one leaf: DNS names in a stable order, and exactly one URI, the identity's SPIFFE ID."""
+
+    identity: WorkloadIdentity
+    dns: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """The SPIFFE ID."""
+        return str(self.identity)
+
+
+def names(pod: AttestedPod, services: Iterable[Service], zone: str) -> Names:
+    """The names of `pod`: its Services' names, its own name in a headless one, its address names. Raises nothing.
+
+    A name that is no DNS name of three labels or more is left out, never repaired.
+    """
+    found = {*_service_names(pod, services, zone), *_address_names(pod, zone)}
+    return Names(pod.identity, tuple(sorted(name for name in found if _is_allowed(name))))
+
+
+def _service_names(pod: AttestedPod, services: Iterable[Service], zone: str) -> Iterator[str]:
+    for service in services:
+        if not _selects(service, pod):
+            continue
+        name = f"{service.metadata.name}.{pod.identity.namespace}.svc"
+        yield from (name, f"{name}.{zone}")
+        # https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-hostname-and-subdomain-fields
+        if service.spec.cluster_ip == _HEADLESS and pod.hostname and pod.subdomain == service.metadata.name:
+            yield from (f"{pod.hostname}.{name}", f"{pod.hostname}.{name}.{zone}")
+
+
+def _selects(service: Service, pod: AttestedPod) -> bool:
+    # An ExternalName's selector is ignored by Kubernetes; an empty selector selects no pod (its endpoints are made
+    # by hand), whatever the empty set of conditions would say.
+    if service.spec.type == _EXTERNAL_NAME or not service.spec.selector:
+        return False
+    return service.spec.selector.items() <= pod.labels.items()
+
+
+def _address_names(pod: AttestedPod, zone: str) -> Iterator[str]:
+    for address in pod.addresses:
+        yield f"{_address_label(address)}.{pod.identity.namespace}.pod.{zone}"
+
+
+def _address_label(address: IPv4Address | IPv6Address) -> str:
+    # Kubernetes' DNS specification has 1-2-3-4 for IPv4. CoreDNS takes the compressed IPv6 form with dashes; a label
+    # may not begin or end with one, so `::1` and `fd00::` get the zero that they left out.
+    label = re.sub("[.:]", "-", str(address))
+    return f"{'0' * label.startswith('-')}{label}{'0' * label.endswith('-')}"
+
+
+def _is_allowed(name: str) -> bool:
+    labels = name.split(".")
+    enough = len(labels) >= _FEWEST_LABELS and len(name) <= _NAME_LENGTH
+    return enough and all(_LABEL.fullmatch(label) for label in labels)

@@ -1,0 +1,1 @@
+"""Root, issuing CA and the leaves they sign."""

@@ -1,0 +1,1 @@
+"""The controller: creates and renews the authority, publishes the trust bundle."""

@@ -1,0 +1,1 @@
+"""Names, identities and grammars that more than one program must agree on."""

@@ -1,0 +1,1 @@
+"""The edge proxy: the Nginx before our own apps."""

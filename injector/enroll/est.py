@@ -1,0 +1,98 @@
+"""What we ask the CA: a certificate (EST, RFC 7030) and our names. What each answer means stands in one table."""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+
+from contract.names import PATH_ENROLL, PATH_NAMES, TYPE_PEM_CHAIN
+from injector.enroll.certificate import Chain
+from injector.enroll.https import Answer, Exchange, Request
+from injector.errors import InjectorError, RefusedError, TokenRefusedError, UnavailableError
+
+# Worth another try: 202 is EST's "not yet" (RFC 7030 section 4.2.3), the others are trouble that passes.
+_LATER: Final = {202, 408, 429, 500, 502, 503, 504}
+_CHAIN_LIMIT: Final = 8  # certificates
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that the CA would put into this pod's certificate now."""
+
+    dns: frozenset[str]
+    uri: str
+
+
+def enroll(exchange: Exchange, request: bytes, *, token: str, deadline: float) -> Chain:
+    """Ask for a certificate (RFC 7030 section 4.2) and answer what came, leaf first, not yet verified.
+
+    Raises RefusedError (TokenRefusedError for a 401) when the CA says no, and UnavailableError when there is no
+    usable answer: garbage is a proxy's error page more often than anything else.
+    """
+    answer = exchange(
+        Request(
+            method="POST",
+            path=PATH_ENROLL,
+            token=token,
+            headers=(
+                ("Accept", TYPE_PEM_CHAIN),
+                ("Content-Type", "application/pkcs10"),
+                ("Content-Transfer-Encoding", "base64"),
+            ),
+            body=base64.encodebytes(request),
+        ),
+        deadline=deadline,
+    )
+    return _parse_chain(_accepted(answer, TYPE_PEM_CHAIN))
+
+
+def fetch_names(exchange: Exchange, *, token: str, deadline: float) -> Names:
+    """Ask which names the CA would give us now; raises as `enroll` does."""
+    request = Request(method="GET", path=PATH_NAMES, token=token, headers=(("Accept", "application/json"),))
+    body = _accepted(exchange(request, deadline=deadline), "application/json")
+    try:
+        answer = json.loads(body)
+        return Names(dns=frozenset(str(name) for name in answer["dns"]), uri=str(answer["uri"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnavailableError(f"the CA's names are no names: {body[:80]!r}") from error
+
+
+def _accepted(answer: Answer, content_type: str) -> bytes:
+    """The body of a 200 of the right type; anything else raises what it means."""
+    if answer.status != 200:
+        raise _error(answer)
+    if answer.content_type.partition(";")[0].strip().lower() != content_type:
+        raise UnavailableError(f"the CA answered {answer.content_type[:80]!r} instead of {content_type}")
+    return answer.body
+
+
+def _error(answer: Answer) -> InjectorError:
+    said = f"the CA answered {answer.status}{_quote(answer.body)}"
+    if answer.status == 401:
+        return TokenRefusedError(f"{said} (the pod's token is not accepted)")
+    if answer.status in _LATER:
+        # Retry-After may be a date as well; then our own pace is as good.
+        wish = answer.retry_after
+        return UnavailableError(said, retry_after=float(wish) if re.fullmatch(r"[0-9]{1,6}", wish) else None)
+    if 400 <= answer.status < 500:
+        return RefusedError(said)
+    return UnavailableError(said)
+
+
+def _parse_chain(pem: bytes) -> Chain:
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError as error:
+        raise UnavailableError(f"the CA's answer is no certificate chain: {pem[:80]!r}") from error
+    if len(chain) > _CHAIN_LIMIT:
+        raise UnavailableError(f"the CA's chain has {len(chain)} certificates, at most {_CHAIN_LIMIT} are allowed")
+    return chain
+
+
+def _quote(body: bytes) -> str:
+    """What the CA says, for a human, on one line and without control characters."""
+    text = " ".join(body[:300].decode("utf-8", "replace").split())
+    return f": {''.join(character for character in text if character.isprintable())}" if text else ""

@@ -1,0 +1,1 @@
+"""The nginx.conf of a pod and what it depends on."""

@@ -1,0 +1,110 @@
+"""The real CA on loopback, before a stand-in API server, and what a pod sends it. Measures nothing."""
+
+import base64
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from contract.names import PATH_ENROLL, TYPE_PEM_CHAIN
+from injector import generation
+from lab.bench import apiserver, certificates, servers
+from lab.bench.client import Connection
+from lab.bench.errors import BenchError
+from lab.bench.servers import Fronted, Server
+
+# The CA may sign names below `svc` and below the zone only, and the name in its URL must resolve on this machine.
+ZONE: Final = "localhost"
+NAME: Final = "localhost"
+TRUST_DOMAIN: Final = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The CA as pods see it, and the folder with its authority (tls.crt, tls.key, ca.crt)."""
+
+    server: Server
+    issuing: Path
+
+
+@contextmanager
+def serving(directory: Path, injected: dict[str, Any]) -> Iterator[Door]:
+    """The CA for as long as the block lasts, with an API server that knows the injected pod. Raises BenchError.
+
+    `directory` holds an `authority` already, or gets one.
+    """
+    files = certificates.self_signed(directory)
+    if not (directory / "authority").exists():
+        create(directory / "authority")
+    with apiserver.serving(injected, certificate=files.certificate, key=files.key) as port:
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(apiserver.kubeconfig(port, files.certificate))
+        environment = _environment(directory) | {"KUBECONFIG": str(kubeconfig)}
+        _run("bootstrap", environment=environment)
+        identity = generation.read(directory / "run")
+        ca = Fronted("ca", "ca.gunicorn_conf", "ca.api.app:from_env()", environment)
+        with servers.fronted(ca, directory, identity=identity, name=NAME) as server:
+            yield Door(server, directory / "authority" / "issuing")
+
+
+def create(directory: Path) -> None:
+    """Make a root and an issuing CA in a new folder. Raises BenchError."""
+    _run("create", str(directory), environment={"PODTLS_TRUST_DOMAIN": TRUST_DOMAIN, "PODTLS_ZONE": ZONE})
+
+
+def signing_request() -> bytes:
+    """A CSR as the injector makes it: a new P-256 key, no subject, no names; base64 of its DER."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return base64.b64encode(request.public_bytes(Encoding.DER))
+
+
+def enroll(connection: Connection, number: int, request: bytes) -> bytes:
+    """The certificate chain for pod `number`. Raises BenchError when the CA does not issue."""
+    headers = {
+        "Authorization": f"Bearer {apiserver.token_of(number)}",
+        "Content-Type": "application/pkcs10",
+        "Content-Transfer-Encoding": "base64",
+        "Accept": TYPE_PEM_CHAIN,
+    }
+    status, answer = connection.request("POST", PATH_ENROLL, headers, request)
+    if status != 200:
+        raise BenchError(f"the CA answered {status}: {answer[:500]!r}")
+    return answer
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    run = directory / "run"
+    run.mkdir()
+    return {
+        "PODTLS_TRUST_DOMAIN": TRUST_DOMAIN,
+        "PODTLS_ZONE": ZONE,
+        "PODTLS_AUTHORITY": str(directory / "authority" / "issuing"),
+        "PODTLS_LOG": str(directory / "evidence.jsonl"),
+        "PODTLS_REPLICA": "podtls-ca-0",
+        "PODTLS_SOURCE_ADDRESS": "require",
+        "PODTLS_SERVING_NAMES": NAME,
+        "PODTLS_RUN": str(run),
+    }
+
+
+def _run(*arguments: str, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "ca", *arguments]
+    done = subprocess.run(
+        command,
+        env=servers.clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if done.returncode:
+        raise BenchError(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr or done.stdout}")

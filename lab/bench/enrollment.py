@@ -1,0 +1,140 @@
+"""Wall time from process start to certificate on disk: `podtls-injector init` beside an openssl + curl script.
+
+Both get the same token, bundle and CA, make a new P-256 key, and end with key and certificate chain in a folder.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from contract.names import (
+    CERTIFICATE_FILE,
+    CURRENT,
+    ENV_BUDGET,
+    ENV_CA_URL,
+    ENV_MODE,
+    ENV_NAMESPACE,
+    ENV_PORTS,
+    ENV_SERVICE_ACCOUNT,
+    ENV_TRUST_BUNDLE,
+    ENV_TRUST_DOMAIN,
+    ENV_UPSTREAMS,
+    PATH_ENROLL,
+    TYPE_PEM_CHAIN,
+)
+from lab.bench import admission, apiserver, authority, figures, processes, servers
+from lab.bench.authority import Door
+from lab.bench.errors import BenchError, MissingError
+from lab.bench.figures import Options, Row, Series
+
+OURS: Final = "podtls-injector init"
+SCRIPT: Final = "openssl req + curl"
+REACH_MS: Final = 150.0
+
+# What a person would write: it checks nothing of what it gets, tries once, and flips nothing.
+_SCRIPT: Final = """set -eu
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$OUT/tls.key" -subj / -outform DER \
+    2>/dev/null | base64 -w 0 > "$OUT/csr"
+curl --silent --show-error --fail --cacert "$BUNDLE" --header "Authorization: Bearer $(cat "$TOKEN")" \
+    --header 'Content-Type: application/pkcs10' --header 'Content-Transfer-Encoding: base64' \
+    --header "Accept: $ACCEPT" --data-binary "@$OUT/csr" --output "$OUT/tls.crt" "$URL"
+"""
+
+
+def measure(options: Options) -> list[Row]:
+    """The enrollment rows. Raises BenchError, MissingError (no Nginx)."""
+    with TemporaryDirectory(prefix="podtls-bench-") as temporary:
+        directory = Path(temporary)
+        options.say("starting the CA")
+        injected = admission.injected_pod(directory)
+        with authority.serving(directory, injected) as door:
+            measured = _interleave(_subjects(door, directory, options), options)
+    ours = figures.own("enrollment", OURS, "ms wall", measured[OURS])
+    rows = [figures.own_below(ours, REACH_MS)]
+    if SCRIPT in measured:
+        rows.append(figures.peer(ours, SCRIPT, measured[SCRIPT]))
+    return rows
+
+
+def _interleave(subjects: dict[str, Callable[[], float]], options: Options) -> dict[str, Series]:
+    for subject in subjects.values():
+        subject()  # The first of each reads its files from disk.
+    told = partial(_told, options)
+    return figures.interleave(subjects, rounds=options.rounds, on_round=told)
+
+
+def _told(options: Options, number: int) -> None:
+    options.say(f"round {number + 1} of {options.rounds}")
+
+
+def _subjects(door: Door, directory: Path, options: Options) -> dict[str, Callable[[], float]]:
+    numbers = count(1)
+    subjects = {OURS: lambda: init(door, directory, next(numbers))}
+    try:
+        for program in ("openssl", "curl"):
+            processes.program(program)
+    except MissingError as error:
+        options.say(f"{error}: the script is left out")
+        return subjects
+    return subjects | {SCRIPT: lambda: script(door, directory, next(numbers))}
+
+
+def init(door: Door, directory: Path, number: int) -> float:
+    """Milliseconds of one `podtls-injector init` as pod `number`. Raises BenchError when it does not enroll."""
+    run, token = _pod(directory, number)
+    environment = servers.clean_environment() | {
+        ENV_CA_URL: _url(door),
+        ENV_TRUST_BUNDLE: door.server.endpoint.bundle.read_text(),
+        ENV_TRUST_DOMAIN: authority.TRUST_DOMAIN,
+        ENV_MODE: "mtls",
+        ENV_PORTS: "8443=8080",
+        ENV_UPSTREAMS: "",
+        ENV_BUDGET: "60",
+        ENV_NAMESPACE: "shop",
+        ENV_SERVICE_ACCOUNT: apiserver.ACCOUNT,
+        "PODTLS_RUN": str(run),
+        "PODTLS_TOKEN_FILE": str(token),
+        "PODTLS_TERMINATION_MESSAGE": str(run / "termination"),
+    }
+    command = str(Path(sys.executable).with_name("podtls-injector"))
+    return _timed([command, "init"], environment, run / CURRENT / CERTIFICATE_FILE)
+
+
+def script(door: Door, directory: Path, number: int) -> float:
+    """Milliseconds of one script as pod `number`. Raises BenchError when it does not enroll."""
+    run, token = _pod(directory, number)
+    environment = servers.clean_environment() | {
+        "OUT": str(run),
+        "TOKEN": str(token),
+        "BUNDLE": str(door.server.endpoint.bundle),
+        "ACCEPT": TYPE_PEM_CHAIN,
+        "URL": _url(door) + PATH_ENROLL,
+    }
+    return _timed(["/bin/sh", "-c", _SCRIPT], environment, run / CERTIFICATE_FILE)
+
+
+def _timed(command: list[str], environment: dict[str, str], certificate: Path) -> float:
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=90)
+    elapsed = (time.perf_counter() - start) * 1e3
+    if done.returncode or not certificate.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----"):
+        raise BenchError(f"{Path(command[0]).name} ended with {done.returncode}: {done.stderr or done.stdout}")
+    return elapsed
+
+
+def _pod(directory: Path, number: int) -> tuple[Path, Path]:
+    run = directory / f"pod-{number}"
+    run.mkdir()
+    token = directory / f"token-{number}"
+    token.write_text(apiserver.token_of(number))
+    return run, token
+
+
+def _url(door: Door) -> str:
+    return f"https://{door.server.endpoint.name}:{door.server.endpoint.port}"

@@ -1,0 +1,1 @@
+"""The demo: a namespace is labelled, two workloads speak mTLS, everything else is refused."""

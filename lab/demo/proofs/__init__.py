@@ -1,0 +1,1 @@
+"""What the demo proves, each proof able to fail."""

@@ -1,0 +1,1 @@
+"""A stand-in Kubernetes for a machine without a cluster and without root."""

@@ -1,0 +1,1 @@
+"""The stand-in for the kubelet: pods as processes in namespaces."""

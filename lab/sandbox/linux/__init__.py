@@ -1,0 +1,1 @@
+"""What the sandbox needs of Linux: namespaces, mounts, processes, packets."""

@@ -1,0 +1,1 @@
+"""`podtls audit`: what an auditor reads."""

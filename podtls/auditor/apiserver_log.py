@@ -1,0 +1,102 @@
+"""The API server's own audit log: which creations of pods name records of ours, and how they ended. Judges nothing.
+
+https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/#audit-k8s-io-v1-Event
+"""
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from audit.log import TornLine
+from podtls.auditor.query import Report
+from podtls.auditor.reconciliation import Creation
+from podtls.errors import InputError
+from webhook.review import LATER_RECORD, RECORD
+
+_VERSION: Final = "audit.k8s.io/v1 Event"
+_ALLOWED: Final = f"allowed: an unpacked log of the API server, one {_VERSION} (level Metadata or more) a line"
+# Before it, a request may still become anything.
+_ENDS: Final = ("ResponseComplete", "Panic")
+# Audit annotations are named <webhook>/<annotation>, and ours are mtls-port.podtls.io and so on.
+_KEYS: Final = tuple(f".podtls.io/{name}" for name in (RECORD, LATER_RECORD))
+# A file whose first lines are no events, all of them, is something else.
+_HEAD: Final = 10
+
+
+class _Reference(msgspec.Struct, frozen=True):
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class _Status(msgspec.Struct, frozen=True):
+    code: int = 0
+    message: str = ""
+
+
+class _Event(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: str
+    stage: str
+    verb: str
+    request_received_timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    object_ref: _Reference | None = None
+    response_status: _Status | None = None
+    annotations: dict[str, str] | None = None
+
+
+_EVENTS: Final = msgspec.json.Decoder(_Event)
+
+
+def creations(path: Path, report: Report) -> Iterator[Creation]:
+    """Every creation of a pod in the file that names a record of ours.
+
+    A line that is no event is reported. Raises InputError, naming file and line, for a file that begins with none.
+    """
+    lines = _parsed(path)
+    head = list(itertools.islice(lines, _HEAD))
+    if head and not any(isinstance(line, _Event) for line in head):
+        assert isinstance(head[0], TornLine)
+        raise InputError(f"--api-audit: {path}: line 1: {head[0].reason}; {_ALLOWED}")
+    for line in itertools.chain(head, lines):
+        if isinstance(line, TornLine):
+            report(line)
+        else:
+            yield from _creation(line)
+
+
+def _parsed(path: Path) -> Iterator[_Event | TornLine]:
+    offset = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield _parse(line, path, number, offset)
+                offset += len(line)
+    except OSError as error:
+        raise InputError(f"--api-audit: {path}: {error.strerror or error}") from error
+
+
+def _parse(line: bytes, path: Path, number: int, offset: int) -> _Event | TornLine:
+    try:
+        event = _EVENTS.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return TornLine(path, number, offset, line, f"no {_VERSION}: {error}")
+    named = f"{event.api_version} {event.kind}"
+    if named != _VERSION:
+        return TornLine(path, number, offset, line, f"got {named}, expected {_VERSION}")
+    return event
+
+
+def _creation(event: _Event) -> Iterator[Creation]:
+    pod, status, annotations = event.object_ref, event.response_status, event.annotations or {}
+    if event.verb != "create" or event.stage not in _ENDS or not pod or not status:
+        return
+    records = tuple(value for key, value in annotations.items() if key.endswith(_KEYS))
+    if (pod.resource, pod.subresource) == ("pods", "") and records:
+        received = event.request_received_timestamp
+        yield Creation(records, pod.namespace, pod.name, received, status.code, status.message)

@@ -1,0 +1,94 @@
+"""Pods as `kubectl get pods -A -o json` prints them: which carry our injection, and which record they name."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+
+from contract.names import INJECTED, STATUS
+from podtls.auditor.reconciliation import ListedPod
+from podtls.errors import InputError
+from podtls.inject import documents
+from podtls.inject.workloads import Workload, find
+from podtls.kubernetes import installation
+from podtls.kubernetes.pods import annotations, labels, record
+
+_KINDS: Final = ("Pod", "PodList", "List")
+_ALLOWED: Final = "allowed: a Pod or a List of Pods, as kubectl get pods -A -o json prints it"
+# The CA's pods carry no label of ours, and the controller's are not enrolled.
+_OWN: Final = (installation.NAMESPACE, installation.WEBHOOK.name)
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    namespace: str
+    name: str
+    uid: str
+    creation_timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    service_account_name: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Metadata
+    spec: _Spec
+
+
+def listed(file: str) -> list[ListedPod]:
+    """The pods with our injection in a file of JSON or YAML; `-` is stdin.
+
+    Raises InputError naming the file, the line or the pod, and what is allowed.
+    """
+    source = f"--pods: {'stdin' if file == '-' else file}"
+    values = _values(_read(file, source), source)
+    if not values:
+        raise InputError(f"{source}: nothing in it; {_ALLOWED}")
+    return [pod for value in values for raw in _pods(value, source) for pod in _of(raw, source)]
+
+
+def _read(file: str, source: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        # kubectl on Windows writes a byte order mark.
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8 at byte {error.start}; {_ALLOWED}") from error
+
+
+def _values(text: str, source: str) -> list[Any]:
+    # Thousands of pods are many megabytes, too many for a reader that keeps comments and quotes.
+    try:
+        return [orjson.loads(text)]
+    except orjson.JSONDecodeError:
+        return [document.value for document in documents.parse(text, source)]
+
+
+def _pods(value: Any, source: str) -> Iterator[Workload]:
+    kind = value.get("kind") if isinstance(value, dict) else type(value).__name__
+    if kind not in _KINDS:
+        raise InputError(f"{source}: got {kind}; {_ALLOWED}")
+    found = [each for each in find(value, source=source, namespace="") if each.kind == "Pod"]
+    if not found and value.get("items"):
+        raise InputError(f"{source}: no Pod among {len(value['items'])} items; {_ALLOWED}")
+    yield from found
+
+
+def _of(found: Workload, source: str) -> Iterator[ListedPod]:
+    try:
+        pod = msgspec.convert(found.pod, _Pod)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{source}: {found.kind} {found.name}: {error}; {_ALLOWED}") from error
+    meta = pod.metadata
+    has_status = STATUS in annotations(found.pod)
+    if has_status or labels(found.pod).get(INJECTED) == "true":
+        own = (meta.namespace, pod.spec.service_account_name) == _OWN and not has_status
+        yield ListedPod(meta.namespace, meta.name, meta.uid, meta.creation_timestamp, record(found.pod), own)

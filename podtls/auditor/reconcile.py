@@ -1,0 +1,200 @@
+"""Which records became pods, and which pods have no record of their own: the pairing. Opens no file, prints nothing.
+
+A record without a pod is possible: the API server refused the pod later, or asked again. A stored pod that does not
+name exactly one record of its own is not possible (docs/evidence-format.md), and so it is a finding.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from audit.record import AdmissionRecord, Record, encode
+from contract.names import STATUS
+from podtls.auditor.query import may_be_named, pod_of
+from podtls.auditor.reconciliation import Creation, Fate, Fault, Finding, ListedPod, Outcome, Reconciliation
+
+_CREATED: Final = 201
+# Of many pods that name one record, each tells of these.
+_OTHERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """What the pairing needs of an admission record, and a digest of the rest: there may be millions of them."""
+
+    id: str
+    time: datetime
+    namespace: str
+    name: str
+    generate_name: str
+    pod: str
+    decision: str
+    dry_run: bool
+    is_empty: bool
+    review: tuple[str, str]
+    digest: bytes
+
+    def is_of(self, namespace: str, pod: str) -> bool:
+        """Whether a pod of this name may be the one that was admitted."""
+        return namespace == self.namespace and may_be_named(self.name, self.generate_name, pod)
+
+
+@dataclass(slots=True)
+class _Known:
+    """All that is known, by record id; `asked` has the ids of each review.
+
+    `certificates`: the serial number of the first one of each pod (namespace, name) that names the record.
+    """
+
+    admissions: dict[str, list[_Admission]] = field(default_factory=dict)
+    asked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    certificates: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
+    answers: dict[str, Creation] = field(default_factory=dict)
+    pods: dict[str, list[ListedPod]] = field(default_factory=dict)
+    latest: datetime | None = None
+
+
+def compare(records: Iterable[Record], pods: Iterable[ListedPod], creations: Sequence[Creation]) -> Reconciliation:
+    """Compare all records, in order of time, with pods as listed and with what the API server's audit log says.
+
+    Pairing needs everything: choose what to show afterwards, by `within`.
+    """
+    listed = list({(pod.namespace, pod.name, pod.uid): pod for pod in pods}.values())
+    known = _known(records, [pod for pod in listed if not pod.own], creations)
+    findings = [finding for pods in known.pods.values() for pod in pods for finding in _of_pod(pod, known)]
+    admitted = (each for same in known.admissions.values() for each in same)
+    return Reconciliation(
+        (*findings, *_of_creations(creations, known)),
+        tuple(_fate(each, known) for each in admitted if each.decision == "inject" and not each.dry_run),
+        tuple(listed),
+    )
+
+
+def _known(records: Iterable[Record], pods: Iterable[ListedPod], creations: Iterable[Creation]) -> _Known:
+    known = _Known(answers={record: creation for creation in creations for record in creation.records})
+    for pod in pods:
+        known.pods.setdefault(pod.record, []).append(pod)
+    for record in records:
+        known.latest = max(known.latest or record.time, record.time)
+        if isinstance(record, AdmissionRecord):
+            _add(_slim(record), known)
+        elif record.decision == "issue":
+            serials = known.certificates.setdefault(record.patch_record, {})
+            serials.setdefault((record.namespace, record.pod), record.serial)
+    return known
+
+
+def _add(admission: _Admission, known: _Known) -> None:
+    same = known.admissions.setdefault(admission.id, [])
+    # Copies of one log hold the same record more than once.
+    if admission not in same:
+        same.append(admission)
+        known.asked.setdefault(admission.review, []).append(admission.id)
+
+
+def _slim(record: AdmissionRecord) -> _Admission:
+    return _Admission(
+        id=record.id,
+        time=record.time,
+        namespace=record.namespace,
+        name=record.name,
+        generate_name=record.generate_name,
+        pod=pod_of(record),
+        decision=record.decision,
+        dry_run=record.dry_run,
+        is_empty=not record.operations,
+        review=(record.uid, record.digest),
+        digest=hashlib.sha256(encode(record)).digest(),
+    )
+
+
+def _of_pod(pod: ListedPod, known: _Known) -> Iterator[Finding]:
+    if objection := _objection(pod, known):
+        yield Finding(objection[0], pod.created, pod.namespace, pod.name, pod.record, objection[1])
+    same = known.pods[pod.record] if pod.record else []
+    if len(same) > 1:
+        others = ", ".join(f"{other.namespace}/{other.name}" for other in same[: _OTHERS + 1] if other != pod)
+        why = f"{len(same)} pods do, also {others}: {STATUS} was copied"
+        yield Finding("two pods name one record", pod.created, pod.namespace, pod.name, pod.record, why)
+
+
+def _objection(pod: ListedPod, known: _Known) -> tuple[Fault, str] | None:
+    """Why there is not one record that is this pod's own."""
+    found = known.admissions.get(pod.record, [])
+    if not found:
+        return "no record", _missing(pod, known)
+    if len(found) > 1:
+        return "two records of one id", f"{len(found)} different records have this id: one at most is ours"
+    (record,) = found
+    if not record.is_of(pod.namespace, pod.name):
+        return "record of another pod", f"the record is of {record.namespace}/{record.pod}"
+    if why := _nothing_stored(record, known):
+        return "record of no stored pod", why
+    return None
+
+
+def _nothing_stored(record: _Admission, known: _Known) -> str:
+    """Why no pod can have come of this record; empty where one can."""
+    if record.decision != "inject":
+        return f"the record says {record.decision}: nothing was injected"
+    if record.dry_run:
+        return "the record is of a dry run, which stores nothing"
+    answer = known.answers.get(record.id)
+    return str(answer) if answer and _is_refusal(answer) else ""
+
+
+def _missing(pod: ListedPod, known: _Known) -> str:
+    if not pod.record:
+        return f"{STATUS} names none: the webhook did not inject it"
+    if known.latest and pod.created > known.latest:
+        return f"in none of these files; the last record in them ({known.latest:%Y-%m-%dT%H:%M:%SZ}) is older than it"
+    return "in none of these files"
+
+
+def _of_creations(creations: Iterable[Creation], known: _Known) -> Iterator[Finding]:
+    """Records that the API server has met and nobody else has."""
+    for creation in creations:
+        for record in creation.records:
+            if record not in known.admissions and record not in known.pods:
+                why = f"in none of these files, and the API server's audit log names it: {creation}"
+                yield Finding("no record", creation.time, creation.namespace, creation.name, record, why)
+
+
+def _fate(record: _Admission, known: _Known) -> Fate:
+    outcome, why = _outcome(record, known)
+    return Fate(record.id, record.time, record.namespace, record.pod, outcome, why)
+
+
+def _outcome(record: _Admission, known: _Known) -> tuple[Outcome, str]:
+    answer = known.answers.get(record.id)
+    # Before all else: whoever copies the id of a refused pod has not made it a stored one.
+    if answer and _is_refusal(answer):
+        return "refused later", str(answer)
+    for pod in known.pods.get(record.id, ()):
+        if record.is_of(pod.namespace, pod.name):
+            return "stored", f"pod {pod.name} names it"
+    for (namespace, name), serial in known.certificates.get(record.id, {}).items():
+        if record.is_of(namespace, name):
+            return "stored", f"pod {name} got certificate {serial}"
+    if answer and answer.code == _CREATED:
+        return "stored", str(answer)
+    if answer and answer.code >= 500:
+        return "refused later", f"{answer} (after an error of its own it may have stored the pod)"
+    return "not seen", _unseen(record, answer, known)
+
+
+def _unseen(record: _Admission, answer: Creation | None, known: _Known) -> str:
+    if answer:
+        return str(answer)
+    if again := [other for other in known.asked[record.review] if other != record.id]:
+        return f"the same review was asked again: record {again[-1]}"
+    if record.is_empty:
+        return "it added nothing: the pod carried an injection already, and names the record of that"
+    return "refused later, replaced in a later round, asked again, or deleted since"
+
+
+def _is_refusal(answer: Creation) -> bool:
+    """Whether nothing was stored for certain; after 5xx that is not known."""
+    return 400 <= answer.code < 500

@@ -1,0 +1,1 @@
+"""`podtls check`: whether an installation is sound."""

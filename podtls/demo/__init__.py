@@ -1,1 +1,0 @@
-"""The demo: stand-ins for the API server and the kubelet, everything else real."""

@@ -1,0 +1,1 @@
+"""`podtls inject` and `podtls uninject`: the webhook's patch, offline."""

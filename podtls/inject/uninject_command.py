@@ -1,0 +1,99 @@
+"""`podtls uninject`: YAML in, the same without what podtls added out."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from contract.names import INJECTED, STATUS
+from podtls.console import note
+from podtls.inject.documents import Document, dump, graft, parse
+from podtls.inject.manifests import print_diffs, read
+from podtls.inject.workloads import Workload, find
+from webhook.checks import SYSCTL
+from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
+from webhook.upstreams import is_our_address
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  podtls uninject -f injected.yaml | kubectl apply -f -
+  kubectl get deployment checkout -o yaml | podtls uninject -f - --diff
+"""
+)
+@click.option(
+    "-f", "--filename", "files", multiple=True, required=True, metavar="FILE", help="YAML or JSON; - is stdin."
+)
+@click.option("--diff", is_flag=True, help="Print a unified diff.")
+def uninject(files: tuple[str, ...], *, diff: bool) -> None:
+    """Remove what podtls added to the pods of YAML files: containers, volumes, label, annotation, host aliases.
+
+    All else stays, your own podtls.io/ annotations too. A sysctl that upstreams below port 1024 need stays as well,
+    with a warning: nobody can tell whose it is.
+    """
+    changes = [
+        (source, document, _without(document, source))
+        for source, text in read(files)
+        for document in parse(text, source)
+    ]
+    if diff:
+        print_diffs(changes)
+    else:
+        click.echo(dump([after for _, _, after in changes]), nl=False)
+
+
+def _without(document: Document, source: str) -> Document:
+    value = copy.deepcopy(document.value)
+    for workload in find(value, source=source, namespace="default"):
+        if _strip(workload.pod) and _has_sysctl(workload):
+            note(f"{workload}: sysctl {SYSCTL} stays, it may be yours")
+    return graft(document, value)
+
+
+def _strip(pod: dict[str, Any]) -> bool:
+    """Removes what carries our names, and lists and objects that are empty then. Says whether there was any of ours."""
+    spec, metadata = pod["spec"], pod.get("metadata")
+    found = [
+        _drop(spec, "initContainers", lambda item: item.get("name") in RESERVED_CONTAINERS),
+        _drop(spec, "volumes", lambda item: is_reserved_volume(item.get("name"))),
+    ]
+    # Without our containers an alias in our network is somebody else's.
+    if any(found):
+        _drop(spec, "hostAliases", lambda item: is_our_address(item.get("ip")))
+    if isinstance(metadata, dict):
+        found.append(_forget(metadata, "labels", INJECTED))
+        found.append(_forget(metadata, "annotations", STATUS))
+        if not metadata:
+            del pod["metadata"]
+    return any(found)
+
+
+def _drop(spec: dict[str, Any], key: str, ours: Callable[[dict[str, Any]], bool]) -> bool:
+    items = spec.get(key)
+    if not isinstance(items, list):
+        return False
+    kept = [item for item in items if not (isinstance(item, dict) and ours(item))]
+    if len(kept) == len(items):
+        return False
+    spec[key] = kept
+    if not kept:
+        del spec[key]
+    return True
+
+
+def _forget(metadata: dict[str, Any], key: str, name: str) -> bool:
+    members = metadata.get(key)
+    if not isinstance(members, dict) or name not in members:
+        return False
+    del members[name]
+    if not members:
+        del metadata[key]
+    return True
+
+
+def _has_sysctl(workload: Workload) -> bool:
+    context = workload.pod["spec"].get("securityContext")
+    sysctls = context.get("sysctls") if isinstance(context, dict) else None
+    return any(isinstance(item, dict) and item.get("name") == SYSCTL for item in sysctls or [])

@@ -1,0 +1,1 @@
+"""`podtls status`: which pods are enrolled, which are not, and why."""

@@ -1,0 +1,124 @@
+"""Services of enrolled pods that still lead to a plaintext port, and pods that nobody could create. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from contract.names import ENV_PORTS, PORTS
+from podtls.kubernetes.pods import environment, labels, tls_ports
+from podtls.kubernetes.reader import Object
+from webhook.ports import RESERVED_NAME
+
+_KINDS: Final = ("ReplicaSet", "Job", "StatefulSet", "DaemonSet", "ReplicationController")
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextPort:
+    """A TCP port of a Service that leads to enrolled pods, but to no port on which podtls speaks TLS."""
+
+    namespace: str
+    service: str
+    port: int
+    target: str
+    do: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What of an enrolled pod is needed here: a cluster has too many pods to keep them whole.
+
+    `tls_ports` and `named_ports` are numbers by name, `pairs` is what the sidecar listens for ("8443=8080,...").
+    """
+
+    labels: dict[str, str]
+    tls_ports: dict[str, int]
+    named_ports: dict[str, int]
+    pairs: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCreate:
+    """What a controller was told when it tried to create a pod, the last time."""
+
+    namespace: str
+    owner: str
+    times: int
+    last: str
+    message: str
+
+
+def backend(pod: Object) -> Backend:
+    """What of an enrolled pod plaintext_ports() needs. A Service may name a port of any container."""
+    containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
+    ports = [port for each in containers for port in each.get("ports") or []]
+    return Backend(
+        labels=labels(pod),
+        tls_ports=tls_ports(pod),
+        named_ports={port["name"]: port["containerPort"] for port in ports if port.get("name")},
+        pairs=environment(pod).get(ENV_PORTS, ""),
+    )
+
+
+def plaintext_ports(service: Object, enrolled: Iterable[Backend]) -> Iterator[PlaintextPort]:
+    """The TCP ports of a Service that lead to a port of its enrolled, running pods on which podtls does not listen."""
+    spec = service["spec"]
+    selector = spec.get("selector") or {}
+    pods = [pod for pod in enrolled if selector and selector.items() <= pod.labels.items()]
+    if not pods or spec.get("type") == "ExternalName":
+        return
+    for port in spec.get("ports") or []:
+        target = port.get("targetPort", port["port"])
+        behind = [pod for pod in pods if not _is_tls(target, pod)]
+        # A name of ours leads nowhere in a pod that has no such port; only where no pod has it somebody erred.
+        if _is_reserved(target) and len(behind) < len(pods):
+            continue
+        if port.get("protocol", "TCP") == "TCP" and behind:
+            yield PlaintextPort(
+                namespace=service["metadata"]["namespace"],
+                service=service["metadata"]["name"],
+                port=port["port"],
+                target=str(target),
+                do=_advice(target, behind[0]),
+            )
+
+
+def failed_creates(events: Iterable[Object]) -> list[FailedCreate]:
+    """The last event of each owner, in the order of time."""
+    latest: dict[str, FailedCreate] = {}
+    for event in sorted(events, key=_last):
+        involved = event["involvedObject"]
+        if event.get("reason") == "FailedCreate" and involved.get("kind") in _KINDS:
+            owner = f"{involved['kind']}/{involved['name']}"
+            times = (event.get("series") or {}).get("count") or event.get("count") or 1
+            # A Job's or ReplicaSet's message has the drawn name of the pod in it, so its tries are events of their own.
+            before = latest.pop(owner, None)
+            total = times + (before.times if before else 0)
+            message = event.get("message", "")
+            latest[owner] = FailedCreate(event["metadata"]["namespace"], owner, total, _last(event), message)
+    return list(latest.values())
+
+
+def _last(event: Object) -> str:
+    series = (event.get("series") or {}).get("lastObservedTime")
+    return series or event.get("lastTimestamp") or event.get("eventTime") or ""
+
+
+def _is_tls(target: int | str, pod: Backend) -> bool:
+    return target in pod.tls_ports if isinstance(target, str) else target in pod.tls_ports.values()
+
+
+def _is_reserved(target: int | str) -> bool:
+    return isinstance(target, str) and RESERVED_NAME.fullmatch(target) is not None
+
+
+def _advice(target: int | str, pod: Backend) -> str:
+    """The port name that stands for the app's port."""
+    if _is_reserved(target):
+        return f"no pod has a port of this name; they have {', '.join(pod.tls_ports) or 'none'}"
+    app_port = target if isinstance(target, int) else pod.named_ports.get(target)
+    by_number = {number: name for name, number in pod.tls_ports.items()}
+    for pair in filter(None, pod.pairs.split(",")):
+        tls, _, app = pair.partition("=")
+        if app == str(app_port) and int(tls) in by_number:
+            return f"set targetPort: {by_number[int(tls)]}"
+    return f"no TLS port stands for it; list it in the pod's annotation {PORTS}"
