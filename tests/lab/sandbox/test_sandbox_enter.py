@@ -41,9 +41,9 @@ def run_inside(code: str) -> subprocess.CompletedProcess[str]:
 def test_inside_we_are_first_process_and_root_with_a_memory_of_our_own() -> None:
     code = """if True:
         import os, tempfile
-        from podtls.demo import sandbox
-        print(os.getpid(), os.getuid(), sandbox.is_inside(), os.listdir(sandbox.STATE), tempfile.gettempdir())
-        print(int(os.environ[sandbox.INSIDE]) > 1, sorted(os.listdir("/sys/class/net")) is not None)
+        from lab.sandbox.linux import enclosure
+        print(os.getpid(), os.getuid(), enclosure.is_inside(), os.listdir(enclosure.STATE), tempfile.gettempdir())
+        print(int(os.environ[enclosure.INSIDE]) > 1, sorted(os.listdir("/sys/class/net")) is not None)
     """
 
     done = run_inside(code)
@@ -66,7 +66,7 @@ def test_the_exit_status_is_handed_on(code: str, status: int) -> None:
 
 @pytest.mark.namespaces
 def test_entering_replaces_this_process() -> None:
-    code = "from podtls.demo import sandbox; sandbox.enter(['-c', 'raise SystemExit(5)'])"
+    code = "from lab.sandbox.linux import enclosure; enclosure.enter(['-c', 'raise SystemExit(5)'])"
 
     done = subprocess.run(
         [sys.executable, "-c", code],
