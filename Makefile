@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.txt setup.cfg 2>/dev/null | cksum | cut -d' ' -f1)
 CODE := contract audit injector webhook ca podtls lab tests
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+# A lock is complete: the resolver never asks the index what is newest, so a release of tomorrow cannot break set-up.
+# Both Dockerfiles install their locks with the same two options.
+INSTALL_LOCK := install --require-hashes --no-deps
+UV_VERSION := 0.13.9
+UV := $(VENV)/uv-$(UV_VERSION)/bin/uv
+COMPILE_LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-cluster cluster-build bench-cluster cluster-up cluster-down cluster-status images lint format goldens lock bench clean
+.PHONY: help install install-lock demo test test-cluster cluster-build bench-cluster cluster-up cluster-down cluster-status images lint format goldens lock bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## make .venv with everything that development needs
 
@@ -18,10 +23,15 @@ $(STAMP): requirements/dev.txt setup.cfg
 	@echo "podtls: setting up $(VENV) (hash-locked packages; once, about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podtls: Python 3.11 or newer is needed; say: make PYTHON=/path/to/python3.11" >&2; exit 69; }
 	@$(PYTHON) -m venv $(VENV) || { echo "podtls: python3 has no venv module; on Debian: apt-get install python3-venv" >&2; exit 69; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@$(MAKE) --no-print-directory install-lock LOCK=dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
+
+install-lock: ## install requirements/LOCK.txt into the environment VENV: make install-lock LOCK=webhook VENV=/opt/podtls
+	@$(BIN)/python -m pip $(INSTALL_LOCK) --quiet --disable-pip-version-check -r requirements/$(LOCK).txt
+	@broken=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$broken" >&2; \
+	    echo "podtls: the packages of requirements/$(LOCK).txt do not fit together; compile the lock anew: make lock" >&2; exit 69; }
 
 demo: $(STAMP) ## label a namespace and watch two pods speak mTLS, no cluster needed (KEEP=1, F=yours.yaml)
 	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep) $(if $(F),--filename $(F))
@@ -77,11 +87,18 @@ bench: $(STAMP) ## measure: ratios side by side, interleaved (see docs/benchmark
 bench-cluster: $(STAMP) ## 500 pods through a real kube-apiserver, with and without the webhook
 	@$(BIN)/python -m lab.bench cluster
 
-lock: $(STAMP) ## compile requirements/*.txt anew from setup.cfg and pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
-	$(LOCK) setup.cfg -o requirements/init.txt
-	$(LOCK) setup.cfg --extra server -o requirements/webhook.txt
-	$(LOCK) setup.cfg --extra server --group pyproject.toml:dev -o requirements/dev.txt
+# Not in the development environment: a lock that cannot be installed must not keep us from making a new one.
+$(UV):
+	@$(PYTHON) -m venv $(VENV)/uv-$(UV_VERSION)
+	@$(@D)/python -m pip install --quiet --disable-pip-version-check --no-deps uv==$(UV_VERSION)
+
+lock: $(UV) ## compile requirements/*.txt anew from setup.cfg and pyproject.toml; newer versions: make lock LOCK_ARGS=--upgrade
+	@# Development has all of them, so it is resolved first; the others take their versions from it.
+	$(COMPILE_LOCK) $(LOCK_ARGS) setup.cfg --group pyproject.toml:dev -o requirements/dev.txt
+	$(COMPILE_LOCK) --constraint requirements/dev.txt setup.cfg -o requirements/webhook.txt
+	$(COMPILE_LOCK) --constraint requirements/dev.txt --group pyproject.toml:init -o requirements/init.txt
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	    | $(COMPILE_LOCK) --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## remove .venv and every cache of this folder
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
