@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements/dev.txt setup.cfg 2>/dev/null | cksum | cut -d' ' -f1)
-CODE := contract audit injector webhook ca podtls lab tests
 # A lock is complete: the resolver never asks the index what is newest, so a release of tomorrow cannot break set-up.
 # Both Dockerfiles install their locks with the same two options.
 INSTALL_LOCK := install --require-hashes --no-deps
