@@ -1,4 +1,4 @@
-"""metav1.Status: the body of every answer that is not 200. The API server shows its message to whoever asked."""
+"""metav1.Status: the body of every HTTP error that the API server passes on to the person who sent the request."""
 
 import json
 from typing import Final
@@ -6,13 +6,19 @@ from typing import Final
 # https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/types.go, StatusReason
 _REASONS: Final = {
     400: "BadRequest",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",
     413: "RequestEntityTooLarge",
+    414: "BadRequest",
     415: "UnsupportedMediaType",
+    429: "TooManyRequests",
     500: "InternalError",
+    501: "InternalError",
+    502: "ServiceUnavailable",
     503: "ServiceUnavailable",
+    504: "Timeout",
 }
 
 

@@ -1,10 +1,13 @@
-"""Names that cross an image border: labels, annotations, environment, paths, ports. Constants only, no code."""
+"""Every name that crosses a border: labels, annotations, paths, variables, and the objects of an installation.
+
+Values only. What may stand in such a place is parsed in grammar.py, dns.py and identity.py.
+"""
 
 from typing import Final
 
 VERSION: Final = "0.1.0"
 
-# --- What users write: labels on namespaces and pods, annotations on pods -----------------------------------------
+# === What users write: labels on namespaces and pods, annotations on pods ===========================================
 INJECT: Final = "podtls.io/inject"
 MODE: Final = "podtls.io/mode"
 CAPTURE: Final = "podtls.io/capture"
@@ -12,14 +15,17 @@ PORTS: Final = "podtls.io/ports"
 UPSTREAMS: Final = "podtls.io/upstreams"
 ALLOW: Final = "podtls.io/allow"
 LIFETIME: Final = "podtls.io/lifetime"
+ENFORCE: Final = "podtls.io/enforce"  # label of a namespace, "true": manifests/components/enforce
 INJECT_DISABLED: Final = "disabled"
 
-MODES: Final = ("mtls", "tls", "permissive")
+MODES: Final = ("mtls", "tls", "permissive")  # the strongest first
+SUPPORTED_MODES: Final = ("mtls", "tls")  # those of MODES that are built
 CAPTURES: Final = ("port", "redirect")
+SUPPORTED_CAPTURES: Final = ("port",)
 
-# --- What we write on pods -----------------------------------------------------------------------------------------
+# === What we write on pods ==========================================================================================
 INJECTED: Final = "podtls.io/injected"  # label, "true"
-STATUS: Final = "podtls.io/status"  # annotation, JSON: {"version","mode","ports","record"}
+STATUS: Final = "podtls.io/status"  # annotation: contract/status_annotation.py
 
 INIT_CONTAINER: Final = "podtls-init"
 SIDECAR_CONTAINER: Final = "podtls-nginx"
@@ -33,8 +39,12 @@ NO_API_VOLUME: Final = "podtls-no-api"  # emptyDir mounted over the default API 
 
 UPSTREAM_NETWORK: Final = "127.0.1.0/24"  # hostAliases 127.0.1.1, 127.0.1.2, ...
 RUN_AS_USER: Final = 64321
+BACKDATE_SECONDS: Final = 60
+LIFETIME_SECONDS: Final = 24 * 3600
+LIFETIME_MIN_SECONDS: Final = 60
+LIFETIME_MAX_SECONDS: Final = 7 * 24 * 3600
 
-# --- Paths inside our containers -----------------------------------------------------------------------------------
+# === Paths and variables of our containers ==========================================================================
 PREFIX: Final = "/opt/podtls"
 INJECTOR_COMMAND: Final = f"{PREFIX}/bin/podtls-injector"  # init | renew | check
 SIDECAR_COMMAND: Final = f"{PREFIX}/bin/podtls-sidecar"  # run (default) | ready
@@ -52,7 +62,6 @@ NGINX_FILE: Final = "nginx.conf"
 PID_FILE: Final = "nginx.pid"  # in RUN_DIRECTORY
 DRAINING_FILE: Final = "draining"  # in RUN_DIRECTORY: while it is there, a front ends a connection with each answer
 
-# --- Environment of our containers ---------------------------------------------------------------------------------
 ENV_CA_URL: Final = "PODTLS_CA_URL"
 ENV_TRUST_BUNDLE: Final = "PODTLS_TRUST_BUNDLE"  # PEM, one or more certificates
 ENV_TRUST_BUNDLE_FILE: Final = "PODTLS_TRUST_BUNDLE_FILE"  # of our own pods: a file with it, which may change
@@ -63,31 +72,62 @@ ENV_MODE: Final = "PODTLS_MODE"
 ENV_PORTS: Final = "PODTLS_PORTS"  # "8443=8080,8444=9090" (TLS=app); empty: none
 ENV_UPSTREAMS: Final = "PODTLS_UPSTREAMS"  # "127.0.1.1:80=payments.shop.svc.cluster.local:443,..."; empty: none
 ENV_BUDGET: Final = "PODTLS_BUDGET"  # whole seconds that init may take
-ENV_FRONT: Final = "PODTLS_FRONT"  # "webhook" | "ca": front mode, http module to APP_SOCKET; else unset
-ENV_FRONT_CLIENT_CA: Final = "PODTLS_FRONT_CLIENT_CA"  # path of a PEM file; clients of it are `caller: verified`
 
-# --- Fronts of our own pods ----------------------------------------------------------------------------------------
-FRONTS: Final = ("webhook", "ca")
-FRONT_PORT: Final = 8443
-APP_SOCKET: Final = "/var/run/podtls-app/gunicorn.sock"
-HEADER_SOURCE: Final = "X-Podtls-Source"  # the peer's address, set by the front, never by the client
-HEADER_CALLER: Final = "X-Podtls-Caller"  # verified | unverified, set by the front
-BODY_LIMIT: Final = 10 * 1024 * 1024  # bytes of an AdmissionReview (kube-apiserver's objects end at 3 MiB)
-CA_BODY_LIMIT: Final = 64 * 1024  # bytes of an enrollment
+# Tests and the demo put these elsewhere; in an enrolled pod none of them is set.
+ENV_RUN: Final = "PODTLS_RUN"
+ENV_TOKEN_FILE: Final = "PODTLS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+ENV_TERMINATION_MESSAGE: Final = "PODTLS_TERMINATION_MESSAGE"
+ENV_RESOLV_CONF: Final = "PODTLS_RESOLV_CONF"
+ENV_LISTEN: Final = "PODTLS_LISTEN"  # addresses of the TLS ports, comma between; unset: all that the kernel has
 
-# --- The CA's door -------------------------------------------------------------------------------------------------
+# --- The CA API, as pods ask it -------------------------------------------------------------------------------------
 AUDIENCE: Final = "podtls-ca"
 TOKEN_SECONDS: Final = 600
 PATH_ENROLL: Final = "/.well-known/est/simpleenroll"
 PATH_CACERTS: Final = "/.well-known/est/cacerts"
 PATH_NAMES: Final = "/.well-known/podtls/names"  # GET -> {"dns": [...], "uri": "spiffe://..."}
 TYPE_PEM_CHAIN: Final = "application/pem-certificate-chain"
-BACKDATE_SECONDS: Final = 60
-LIFETIME_SECONDS: Final = 24 * 3600
-LIFETIME_MIN_SECONDS: Final = 60
-LIFETIME_MAX_SECONDS: Final = 7 * 24 * 3600
 
-# --- How init ends -------------------------------------------------------------------------------------------------
+# --- How init ends --------------------------------------------------------------------------------------------------
 EXIT_CONFIGURATION: Final = 64
 EXIT_UNAVAILABLE: Final = 69
 EXIT_REFUSED: Final = 77
+
+# === Objects, variables and paths of an installation ================================================================
+SYSTEM_NAMESPACE: Final = "podtls-system"
+WEBHOOK_NAME: Final = "podtls-webhook"  # StatefulSet, Service, ServiceAccount
+CA_NAME: Final = "podtls-ca"  # StatefulSet, Service, ServiceAccount, ClusterRole and its binding
+CONTROLLER_NAME: Final = "podtls-controller"  # Deployment, ServiceAccount, roles and bindings, Lease, field manager
+CA_SERVICE: Final = f"{CA_NAME}.{SYSTEM_NAMESPACE}.svc"
+ROOT_SECRET: Final = "podtls-root"  # noqa: S105 - the name of a Secret
+ISSUING_SECRET: Final = "podtls-issuing"  # noqa: S105 - the name of a Secret
+BUNDLE_CONFIG_MAP: Final = "podtls-bundle"
+WEBHOOK_CONFIGURATION: Final = "podtls"  # mutating and validating
+ENFORCE_POLICY: Final = "podtls-enforce"  # ValidatingAdmissionPolicy and its binding
+
+DEFAULT_CA_URL: Final = f"https://{CA_SERVICE}"
+DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
+DEFAULT_ZONE: Final = "cluster.local"
+DEFAULT_LOG: Final = "/var/log/podtls/evidence.jsonl"
+
+ENV_ZONE: Final = "PODTLS_ZONE"  # the cluster's DNS zone
+ENV_LOG: Final = "PODTLS_LOG"  # the evidence log
+ENV_REPLICA: Final = "PODTLS_REPLICA"  # the name of this replica in its records; unset: the host's name
+ENV_SOCKET: Final = "PODTLS_SOCKET"  # the app's unix socket; unset: APP_SOCKET
+ENV_WORKERS: Final = "PODTLS_WORKERS"
+ENV_THREADS: Final = "PODTLS_THREADS"
+ENV_INIT_IMAGE: Final = "PODTLS_INIT_IMAGE"  # of the webhook: the image of the containers that it adds
+ENV_AUTHORITY: Final = "PODTLS_AUTHORITY"  # of the CA: the directory with the issuing CA
+ENV_SERVING_NAMES: Final = "PODTLS_SERVING_NAMES"  # of the CA: DNS names of its own certificate, comma between
+ENV_SOURCE_ADDRESS: Final = "PODTLS_SOURCE_ADDRESS"  # of the CA: require | record
+
+# --- Edge proxies, the Nginx before our own apps --------------------------------------------------------------------
+FRONTS: Final = ("webhook", "ca")
+FRONT_PORT: Final = 8443
+ENV_FRONT: Final = "PODTLS_FRONT"  # "webhook" | "ca": front mode, http module to APP_SOCKET; else unset
+ENV_FRONT_CLIENT_CA: Final = "PODTLS_FRONT_CLIENT_CA"  # path of a PEM file; clients of it are `caller: verified`
+APP_SOCKET: Final = "/var/run/podtls-app/gunicorn.sock"
+HEADER_SOURCE: Final = "X-Podtls-Source"  # the peer's address, set by the front, never by the client
+HEADER_CALLER: Final = "X-Podtls-Caller"  # verified | unverified, set by the front
+BODY_LIMIT: Final = 10 * 1024 * 1024  # bytes of an AdmissionReview (kube-apiserver's objects end at 3 MiB)
+CA_BODY_LIMIT: Final = 64 * 1024  # bytes of an enrollment
