@@ -46,7 +46,7 @@ class GenerationError(InjectorError):
 
 
 class NginxError(InjectorError):
-    """Nginx is missing, lacks the stream module, or refuses the new configuration. The old generation stands."""
+    """Nginx is missing, too old, without the stream module, or refuses a configuration. The old generation stands."""
 
     exit_code = EXIT_CONFIGURATION
     http_status = 500

@@ -9,16 +9,19 @@ from typing import Final
 from contract.names import NGINX_FILE, PREFIX
 from injector.errors import NginxError
 
+OLDEST: Final = (1, 26)  # The release of Debian 13 and of our image; nothing here is tried with an older one.
+
 _SECONDS: Final = 30  # `nginx -t` takes 10 ms; whoever takes this long hangs
 
 
 def stream_module() -> Path | None:
-    """The stream module to load, None where it is built in. Raises NginxError when this Nginx has none."""
+    """The stream module to load, None where it is built in. Raises NginxError when Nginx is too old or has none."""
     return find_stream_module(_run("-V").stderr)
 
 
 def find_stream_module(version: str) -> Path | None:
     """Read the same out of what `nginx -V` prints."""
+    _check_version(version)
     options = version.split()
     if "--with-stream" in options:
         return None
@@ -26,6 +29,13 @@ def find_stream_module(version: str) -> Path | None:
     if "--with-stream=dynamic" not in options or path is None:
         raise NginxError("this nginx has no stream module; on Debian: apt-get install libnginx-mod-stream")
     return Path(path[1]) / "ngx_stream_module.so"
+
+
+def _check_version(version: str) -> None:
+    found = re.search(r"nginx version: \S+?/((\d+)\.(\d+)\S*)", version)
+    if found is None or (int(found[2]), int(found[3])) < OLDEST:
+        oldest, release = ".".join(map(str, OLDEST)), found[1] if found else "of no known version"
+        raise NginxError(f"nginx {oldest} or newer is needed; this one is {release}")
 
 
 def test(directory: Path) -> None:

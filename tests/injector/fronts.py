@@ -16,10 +16,11 @@ from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
 from injector.nginx.render import render_front
 from injector.settings import FrontSettings
+from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import running
 from tests.injector.peers import client_context
-from tests.injector.processes import Nginx, free_port, serving
+from tests.injector.processes import free_port, serving
 from tests.injector.unprivileged import own
 
 NAME = "podtls-webhook.podtls-system.svc"

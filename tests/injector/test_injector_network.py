@@ -7,7 +7,7 @@ import pytest
 from injector.errors import NginxError, SettingsError
 from injector.nginx import program
 from injector.nginx.network import listen_addresses, resolvers
-from tests.injector.processes import Nginx
+from lab.nginx import Nginx
 
 
 @pytest.mark.parametrize(
@@ -45,23 +45,41 @@ def test_ipv6_is_listened_on_where_the_kernel_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"),
+    ("options", "expected"),
     [
-        pytest.param("configure arguments: --with-stream --with-stream_ssl_module", None, id="built in"),
+        pytest.param("--with-stream --with-stream_ssl_module", None, id="built in"),
         pytest.param(
-            "configure arguments: --modules-path=/usr/lib/nginx/modules --with-stream=dynamic",
+            "--modules-path=/usr/lib/nginx/modules --with-stream=dynamic",
             Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
             id="a module",
         ),
     ],
 )
-def test_the_stream_module_is_loaded_only_where_it_is_one(version: str, expected: Path | None) -> None:
-    assert program.find_stream_module(version) == expected
+def test_the_stream_module_is_loaded_only_where_it_is_one(options: str, expected: Path | None) -> None:
+    assert program.find_stream_module(version("nginx/1.26.0", options)) == expected
 
 
 def test_an_nginx_without_stream_is_refused() -> None:
     with pytest.raises(NginxError, match="has no stream module"):
-        program.find_stream_module("configure arguments: --with-stream_ssl_module --modules-path=/x")
+        program.find_stream_module(version("nginx/1.26.3", "--with-stream_ssl_module --modules-path=/x"))
+
+
+@pytest.mark.parametrize(
+    ("release", "found"),
+    [
+        pytest.param("nginx/1.25.5", "this one is 1.25.5", id="a minor release too old"),
+        pytest.param("nginx/1.9.15", "this one is 1.9.15", id="numbers and not text are compared"),
+        pytest.param("1", "this one is of no known version", id="no version that we know"),
+    ],
+)
+def test_an_nginx_that_is_too_old_is_refused(release: str, found: str) -> None:
+    with pytest.raises(NginxError, match=f"nginx 1.26 or newer is needed; {found}"):
+        program.find_stream_module(version(release, "--with-stream"))
+
+
+@pytest.mark.parametrize("release", ["nginx/2.0.0", "openresty/1.27.1.2"])
+def test_a_newer_nginx_of_any_maker_is_accepted(release: str) -> None:
+    assert program.find_stream_module(version(release, "--with-stream")) is None
 
 
 def test_the_builds_of_this_machine_are_understood(nginx: Nginx, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +103,8 @@ def test_an_nginx_that_dies_without_a_word_is_refused(monkeypatch: pytest.Monkey
 
     with pytest.raises(NginxError, match="refuses the configuration: exit code 3"):
         program.test(tmp_path)
+
+
+def version(release: str, options: str) -> str:
+    """What `nginx -V` prints."""
+    return f"nginx version: {release}\nbuilt with OpenSSL 3.5.7 9 Jun 2026\nconfigure arguments: {options}\n"

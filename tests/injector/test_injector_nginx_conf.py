@@ -9,10 +9,10 @@ import pytest
 
 from contract.names import RUN_DIRECTORY
 from injector.edge.errors import FRONT_ERRORS, status_body
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf
 from tests.injector.goldens import DIRECTORY, cases
-from tests.injector.processes import Nginx
 from tests.injector.unprivileged import command, own, user
 
 

@@ -22,9 +22,10 @@ from injector.enroll.certificate import encode_chain, encode_key, make_key
 from injector.enroll.est import fetch_names
 from injector.enroll.https import Answer, Request
 from injector.errors import UnavailableError
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer, answer, issue
-from tests.injector.processes import Nginx
+from tests.injector.processes import with_nginx
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,7 +41,7 @@ def run(
     environ[ENV_BUDGET] = "1"
 
     def run(*arguments: str, **changes: str) -> tuple[int, str, str]:
-        for name, value in any_nginx.environ({**environ, **changes}).items():
+        for name, value in with_nginx(any_nginx, {**environ, **changes}).items():
             monkeypatch.setenv(name, value)
         code = main(arguments)
         out, err = capfd.readouterr()

@@ -17,9 +17,10 @@ from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
 from injector.nginx.endpoints import Inbound
 from injector.nginx.render import Config, render
+from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, App, client_context, connect, plain_app, talk
-from tests.injector.processes import Nginx, eventually, free_port, serving
+from tests.injector.processes import eventually, free_port, serving
 from tests.injector.unprivileged import own
 
 pytestmark = pytest.mark.integration

@@ -12,9 +12,10 @@ from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
 from injector.nginx.endpoints import Upstream
 from injector.nginx.render import Config, render
+from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, Dns, dns_server, talk, tls_app
-from tests.injector.processes import Nginx, eventually, free_port, serving
+from tests.injector.processes import eventually, free_port, serving
 
 pytestmark = pytest.mark.integration
 

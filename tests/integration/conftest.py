@@ -4,12 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from lab.nginx import Nginx, find_nginx
 from tests.injector.authority import Authority
-from tests.injector.processes import Nginx, builds
+from tests.injector.processes import usable_builds
 from tests.injector.unprivileged import own
 
 
@@ -42,19 +44,14 @@ def _folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(params=["system", "static"])
+@pytest.fixture(params=usable_builds(), ids=attrgetter("origin"))
 def nginx(request: pytest.FixtureRequest) -> Nginx:
-    """Each build of Nginx that is there; one that is not is skipped aloud."""
-    found = builds().get(request.param)
-    if found is None:
-        pytest.skip(f"no {request.param} nginx with a stream module on this machine")
+    """Each Nginx of this machine that can carry app traffic."""
+    found: Nginx = request.param
     return found
 
 
 @pytest.fixture(scope="session")
 def any_nginx() -> Nginx:
     """One build, for tests that do not depend on which one it is."""
-    found = list(builds().values())
-    if not found:
-        pytest.skip("no nginx with a stream module on this machine")
-    return found[0]
+    return find_nginx()

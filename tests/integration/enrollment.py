@@ -21,11 +21,12 @@ from typing import Any
 import jsonpatch
 
 from contract.names import AUDIENCE, INIT_CONTAINER
+from lab.nginx import Nginx
 from tests.ca.api_server import ApiServer, serve
 from tests.ca.world import service_object, user_of
 from tests.fakes import FakeCluster
 from tests.injector.authority import Authority
-from tests.injector.processes import Nginx, eventually, free_port, serving
+from tests.injector.processes import eventually, free_port, serving, with_nginx
 from tests.injector.unprivileged import ROOT, command, own, user
 from tests.integration.stack import Door, webhook_door
 
@@ -96,7 +97,7 @@ class Installation:
         result = subprocess.run(
             command([sys.executable, "-m", "injector", "init"]),
             cwd=ROOT,
-            env=self.nginx.environ({**_environment(stored), **self._paths()}),
+            env=with_nginx(self.nginx, {**_environment(stored), **self._paths()}),
             capture_output=True,
             text=True,
             timeout=60,

@@ -9,9 +9,9 @@ from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.fronts import Front, Reply, before
-from tests.injector.processes import Nginx
 from tests.injector.unprivileged import own
 from tests.webhook.gunicorn_process import Webhook
 from tests.webhook.gunicorn_process import running as running_webhook

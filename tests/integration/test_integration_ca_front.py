@@ -15,8 +15,9 @@ import pytest
 from audit.log import read
 from audit.record import CertificateRecord
 from contract.names import PATH_ENROLL
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
-from tests.injector.processes import Nginx, eventually
+from tests.injector.processes import eventually
 from tests.injector.unprivileged import need_python
 from tests.integration.enrollment import Installation, installation
 from tests.webhook.world import body, pod

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from injector.nginx import render as nginx_conf
 from injector.settings import Settings
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf
-from tests.injector.processes import Nginx
 from tests.injector.unprivileged import command, own, user
 from tests.webhook.world import GOLDEN, MTLS, SETTINGS, annotated, apply, decided, patch, pod
 from webhook.decision import Defaults, Inject

@@ -16,9 +16,9 @@ from audit.log import read
 from audit.record import AdmissionRecord, CertificateRecord
 from contract.names import CERTIFICATE_FILE, CURRENT, EXIT_REFUSED, KEY_FILE
 from injector.enroll.certificate import make_key, make_request
+from lab.nginx import Nginx
 from tests.ca.world import user_of
 from tests.injector.authority import Authority
-from tests.injector.processes import Nginx
 from tests.injector.unprivileged import ROOT, need_python
 from tests.integration.enrollment import Installation, installation
 from tests.webhook.world import body

