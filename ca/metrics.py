@@ -1,27 +1,12 @@
-"""What Prometheus reads of the CA. With several workers the values live in files that all share (gunicorn_conf.py)."""
+"""What the CA counts."""
 
-from typing import Final
-
-from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import CollectorRegistry, Counter
 
 
 class Metrics:
-    """The metrics of one CA. `shared_directory` is where its workers keep them, None for a single process."""
+    """The metrics of one CA, kept in `registry`."""
 
-    def __init__(self, shared_directory: str | None = None) -> None:
-        self._registry = CollectorRegistry()
-        self._shared_directory = shared_directory
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
-            "podtls_ca_requests", "Requests by route and status.", ["route", "code"], registry=self._registry
+            "podtls_ca_requests", "Requests by route and status.", ["route", "code"], registry=registry
         )
-
-    def exposition(self) -> bytes:
-        """All values in Prometheus' text format."""
-        if self._shared_directory is None:
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=self._shared_directory)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)

@@ -11,7 +11,7 @@ from ca.api.attest import Rules, SourceAddress
 from ca.errors import ConfigurationError
 from contract.errors import IdentityError
 from contract.identity import TrustDomain, WorkloadIdentity
-from contract.names import APP_SOCKET, ENV_NAMESPACE, ENV_SERVICE_ACCOUNT, ENV_TRUST_DOMAIN, RUN_DIRECTORY
+from contract.names import ENV_NAMESPACE, ENV_SERVICE_ACCOUNT, ENV_TRUST_DOMAIN, RUN_DIRECTORY
 
 _NAME: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _SERVICE: Final = "podtls-ca.podtls-system.svc"
@@ -56,24 +56,6 @@ class Settings:
         return Rules(self.trust_domain, self.source_address)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How gunicorn serves; read by gunicorn_conf.py. from_env() raises ConfigurationError naming the variable."""
-
-    socket: Path
-    workers: int
-    threads: int
-
-    @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """PODTLS_SOCKET, PODTLS_WORKERS, PODTLS_THREADS."""
-        return cls(
-            socket=Path(environment.get("PODTLS_SOCKET") or APP_SOCKET),
-            workers=_count(environment, "PODTLS_WORKERS", default=2),
-            threads=_count(environment, "PODTLS_THREADS", default=8),
-        )
-
-
 def _trust_domain(environment: Mapping[str, str]) -> TrustDomain:
     try:
         return TrustDomain(environment.get(ENV_TRUST_DOMAIN) or "cluster.local")
@@ -112,10 +94,3 @@ def _serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]
         if not _NAME.fullmatch(name):
             raise ConfigurationError(f"PODTLS_SERVING_NAMES: {name!r} is no DNS name")
     return tuple(sorted(set(names)))
-
-
-def _count(environment: Mapping[str, str], name: str, *, default: int) -> int:
-    text = environment.get(name) or str(default)
-    if not re.fullmatch("[1-9][0-9]?", text):
-        raise ConfigurationError(f"{name}={text!r}: expected a number from 1 to 99")
-    return int(text)

@@ -1,30 +1,32 @@
 """The HTTP surface: routes and error handlers. The only Flask import in webhook/. Decides nothing."""
 
-import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Final
 
 from flask import Flask, Response
 from flask import request as http
-from werkzeug.exceptions import HTTPException, UnsupportedMediaType
+from prometheus_client import CollectorRegistry
+from werkzeug.exceptions import UnsupportedMediaType
 
 from audit.errors import AuditError
 from audit.log import EvidenceLog
 from contract.api_status import encode_status
 from contract.names import BODY_LIMIT, CAPTURES, HEADER_CALLER, HEADER_SOURCE, MODES
-from webhook.bundle import CurrentPodSettings
+from serving.logs import configure_logging
+from serving.reload import ReloadedValue
+from serving.routes import add_metrics_route, add_probe_routes, handle_http_errors
+from webhook.bundle import load_pod_settings
 from webhook.decision import Defaults, Deny, Inject, Skip, decide
 from webhook.errors import WebhookError
 from webhook.evidence import Arrival, Journal, Log
 from webhook.injection import inject
-from webhook.metrics import CONTENT_TYPE, Metrics
+from webhook.metrics import Metrics
 from webhook.review import parse, respond
-from webhook.settings import Settings
+from webhook.settings import PodSettings, Settings
 from webhook.workloads import parse_workload, warn
 
 _JSON: Final = "application/json"
@@ -33,7 +35,7 @@ _DEFAULTS: Final = f"<any({','.join(MODES)}):mode>/<any({','.join(CAPTURES)}):ca
 
 def from_env() -> Flask:
     """The WSGI factory for gunicorn; raises SettingsError naming the variable that is missing or wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    configure_logging()
     settings = Settings.from_env(os.environ)
     return create_app(settings, EvidenceLog(settings.log))
 
@@ -42,9 +44,16 @@ def create_app(settings: Settings, log: Log) -> Flask:
     """Returns the webhook: POST /mutate/<mode>/<capture>, /warn/<mode>/<capture>, GET /healthz, /readyz, /metrics."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
-    metrics = Metrics(settings.metrics_directory)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
     journal = Journal(log, settings.replica, metrics)
-    current = CurrentPodSettings(settings.pods, settings.trust_bundle_file)
+    bundle_file = settings.trust_bundle_file
+    current = ReloadedValue([bundle_file], partial(load_pod_settings, settings.pods, bundle_file))
+
+    def check_ready() -> None:
+        # What an admission needs: the trust bundle can be read, the evidence log written.
+        current.get()
+        log.check_writable()
 
     @app.post(f"/mutate/{_DEFAULTS}")
     @_arriving(current, metrics)
@@ -66,13 +75,14 @@ def create_app(settings: Settings, log: Log) -> Flask:
         """A workload comes in, warnings of what will become of its pods go out."""
         return warn(parse_workload(arrival.body), arrival.defaults, arrival.settings)
 
-    _answer_probes(app, current, log, metrics)
+    add_probe_routes(app, check_ready)
+    add_metrics_route(app, registry, settings.metrics_directory)
     _handle_errors(app, metrics)
     return app
 
 
 def _arriving(
-    current: CurrentPodSettings, metrics: Metrics
+    current: ReloadedValue[PodSettings], metrics: Metrics
 ) -> Callable[[Callable[[Arrival], bytes]], Callable[[str, str], Response]]:
     """Fixes clock, randomness, headers and settings before the flow begins, and makes its bytes an HTTP answer."""
 
@@ -98,44 +108,18 @@ def _arriving(
     return decorate
 
 
-def _answer_probes(app: Flask, current: CurrentPodSettings, log: Log, metrics: Metrics) -> None:
-    """What kubelet and Prometheus ask."""
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        """The process answers."""
-        return Response("ok\n", mimetype="text/plain")
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        """What an admission needs is there: the trust bundle can be read, the evidence log written."""
-        current.get()
-        log.check_writable()
-        return Response("ok\n", mimetype="text/plain")
-
-    @app.get("/metrics")
-    def exposition() -> Response:
-        """Text format of Prometheus."""
-        return Response(metrics.exposition(), content_type=CONTENT_TYPE)
-
-
 def _handle_errors(app: Flask, metrics: Metrics) -> None:
-    """Makes every answer that is no 200 a metav1.Status; our own bugs arrive here as Flask's 500."""
+    """Makes every response other than 200 a metav1.Status; our own bugs arrive here as Flask's 500."""
 
-    def failure(code: int, message: str) -> Response:
+    def respond(code: int, message: str) -> Response:
         metrics.failures.labels(code).inc()
-        # No Retry-After, unlike the front: kube-apiserver would ask again until its own time is up, and then tell the
-        # user of the time and not of the reason. What is wrong here (bundle, log) is not over in a second.
+        # No Retry-After, unlike the edge proxy: kube-apiserver would retry until its timeout and then report that
+        # instead of our reason. These failures (bundle, log) last longer than a retry.
         return Response(encode_status(code, message), code, mimetype=_JSON)
 
     @app.errorhandler(WebhookError)
     @app.errorhandler(AuditError)
     def expected(error: WebhookError | AuditError) -> Response:
-        return failure(error.http_status, f"podtls: {error}")
+        return respond(error.http_status, f"podtls: {error}")
 
-    @app.errorhandler(HTTPException)
-    def unexpected(error: HTTPException) -> Response:
-        response = failure(error.code or 500, f"podtls: {error.description}")
-        # Allow of a 405, for one.
-        response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
-        return response
+    handle_http_errors(app, respond)

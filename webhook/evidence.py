@@ -5,11 +5,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
-
-import orjson
+from typing import Final, Literal, Protocol
 
 from audit.record import AdmissionRecord
+from serving.logs import log_fields
 from webhook.decision import Decision, Defaults
 from webhook.injection import kept_record
 from webhook.jsonpatch import Operation
@@ -18,6 +17,18 @@ from webhook.pods import AdmissionRequest
 from webhook.review import all_warnings
 from webhook.settings import PodSettings
 
+_LOGGED: Final = (
+    "id",
+    "uid",
+    "namespace",
+    "name",
+    "generate_name",
+    "decision",
+    "reason",
+    "source",
+    "caller",
+    "dry_run",
+)
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -61,7 +72,7 @@ class Journal:
         record = _record(self.replica, arrival, request, decision, operations)
         self.log.append(record)
         self.metrics.decisions.labels(decision.kind, decision.mode).inc()
-        _LOGGER.info("%s", _line(record))
+        log_fields(_LOGGER, {field: getattr(record, field) for field in _LOGGED})
 
 
 def _record(
@@ -100,9 +111,3 @@ def _reason(request: AdmissionRequest, decision: Decision, operations: Sequence[
     if operations:
         return f"{decision.reason}; replaces what record {earlier} injected"
     return f"{decision.reason}; equal to what record {earlier} injected, nothing to add"
-
-
-def _line(record: AdmissionRecord) -> str:
-    """One line for the replica's log. As JSON, because a Pod's name may be anything at this point, a newline too."""
-    fields = ("id", "uid", "namespace", "name", "generate_name", "decision", "reason", "source", "caller", "dry_run")
-    return orjson.dumps({field: getattr(record, field) for field in fields}).decode()

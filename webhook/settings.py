@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from contract.names import APP_SOCKET, RUN_AS_USER
+from contract.names import RUN_AS_USER
 from injector.nginx.endpoints import parse_door
 from webhook.errors import SettingsError
 
@@ -97,24 +97,6 @@ class Settings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How gunicorn serves; read by gunicorn_conf.py."""
-
-    socket: Path
-    workers: int
-    threads: int
-
-    @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> "ServerSettings":
-        """Reads PODTLS_SOCKET, PODTLS_WORKERS and PODTLS_THREADS; raises SettingsError naming the variable."""
-        return cls(
-            socket=Path(environment.get("PODTLS_SOCKET", APP_SOCKET)),
-            workers=_count(environment, "PODTLS_WORKERS", default=2),
-            threads=_count(environment, "PODTLS_THREADS", default=8),
-        )
-
-
 def _is_door(url: str) -> bool:
     """Asks the injector itself, which has to dial it."""
     try:
@@ -135,12 +117,6 @@ def _boolean(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "false")
     _check(name, text, ok=text in _BOOLEANS, expected="true or false")
     return _BOOLEANS[text]
-
-
-def _count(environment: Mapping[str, str], name: str, *, default: int) -> int:
-    text = environment.get(name, str(default))
-    _check(name, text, ok=re.fullmatch("[1-9][0-9]?", text), expected="a number from 1 to 99")
-    return int(text)
 
 
 def _check(name: str, got: object, *, ok: object, expected: str) -> None:

@@ -1,10 +1,8 @@
-"""The CA's door: routes and error handlers. The only Flask import in ca/. Decides nothing, signs nothing by itself."""
+"""The HTTP surface of the CA API: routes and error handlers, the only Flask import in ca/. Signs nothing itself."""
 
 import logging
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
@@ -13,7 +11,7 @@ import orjson
 from cryptography import x509
 from flask import Flask, Response
 from flask import request as http
-from werkzeug.exceptions import HTTPException
+from prometheus_client import CollectorRegistry
 
 from audit.errors import AuditError
 from audit.log import EvidenceLog
@@ -27,9 +25,11 @@ from ca.authority import authority as authorities
 from ca.authority.authority import Authority
 from ca.authority.leaf import issue
 from ca.errors import CAError, Caller, RefusedError, UnauthenticatedError, UnavailableError
-from ca.metrics import CONTENT_TYPE, Metrics
+from ca.metrics import Metrics
 from ca.settings import Settings
 from contract.names import CA_BODY_LIMIT, HEADER_SOURCE, PATH_CACERTS, PATH_ENROLL, PATH_NAMES
+from serving.logs import configure_logging, log_fields
+from serving.routes import add_metrics_route, add_probe_routes, handle_http_errors
 
 Clock = Callable[[], datetime]
 
@@ -47,7 +47,7 @@ class ServiceReader(Protocol):
 
 
 class ClusterReader(Cluster, ServiceReader, events.EventWriter, Protocol):
-    """All that the door asks the API server, and the one thing that it tells it."""
+    """All that the CA API asks the API server, and the one thing that it writes there."""
 
 
 class Log(Protocol):
@@ -64,10 +64,10 @@ class Log(Protocol):
 
 def from_env() -> Flask:
     """The WSGI factory for gunicorn. Raises ConfigurationError naming the variable or file that is missing or wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    configure_logging()
     settings = Settings.from_env(os.environ)
-    authority = authorities.CurrentAuthority(settings.authority)
-    return create_app(settings, authority.get, kube.connect(os.environ), EvidenceLog(settings.log))
+    current = authorities.watch(settings.authority)
+    return create_app(settings, current.get, kube.connect(os.environ), EvidenceLog(settings.log))
 
 
 def create_app(
@@ -77,97 +77,88 @@ def create_app(
     log: Log,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Flask:
-    """The CA: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics.
+    """The CA API: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics.
 
-    `authority` answers the one that signs now.
+    `authority` returns the one that signs now.
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = CA_BODY_LIMIT
-    metrics = Metrics(settings.metrics_directory)
 
-    def door() -> Door:
-        # One for each request: what signs is what is answered, though the controller renew the authority meanwhile.
-        return Door(settings, authority(), cluster, log, clock)
+    def begin() -> evidence.Occasion:
+        return evidence.Occasion(clock(), settings.replica, _source())
 
-    app.add_url_rule(PATH_ENROLL, "enroll", lambda: door().enroll(), methods=["POST"])
-    app.add_url_rule(PATH_CACERTS, "cacerts", lambda: door().cacerts())
-    app.add_url_rule(PATH_NAMES, "current_names", lambda: door().current_names())
-    app.add_url_rule("/healthz", "healthz", lambda: door().healthz())
-    app.add_url_rule("/readyz", "readyz", lambda: door().readyz())
-    app.add_url_rule("/metrics", "metrics", lambda: Response(metrics.exposition(), content_type=CONTENT_TYPE))
-    app.register_error_handler(CAError, lambda error: door().fail(error))
-    app.register_error_handler(AuditError, lambda error: door().fail(error))
-    app.register_error_handler(HTTPException, _fail_http)
+    @app.post(PATH_ENROLL)
+    def enroll() -> Response:
+        """A CSR comes in, a certificate goes out: for the pod that the token proves, with the names it has now."""
+        # One authority per request, so the chain we return is the one that signed, even if the controller renews the
+        # authority in between.
+        occasion, issuer = begin(), authority()
+        pod = attest(_claim(), cluster, settings.rules, occasion.time)
+        proven = csr.public_key(_certificate_request())
+        subject = names(pod, cluster.services(pod.identity.namespace), settings.zone)
+        leaf = issue(proven.key, subject, authority=issuer, now=occasion.time, lifetime=pod.lifetime)
+        log.append(evidence.issued(occasion, pod, subject, leaf, ignored_names=proven.ignored_names))
+        return _respond(pod.caller, leaf, issuer)
+
+    @app.get(PATH_NAMES)
+    def current_names() -> Response:
+        """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
+        pod = attest(_claim(), cluster, settings.rules, clock())
+        subject = names(pod, cluster.services(pod.identity.namespace), settings.zone)
+        return Response(orjson.dumps({"dns": subject.dns, "uri": subject.uri}), mimetype="application/json")
+
+    @app.get(PATH_CACERTS)
+    def cacerts() -> Response:
+        """The trust bundle and what leads to it (RFC 7030 section 4.1). Public, as any CA's certificates are."""
+        est.require_pkcs7(http.headers.get("Accept", ""))
+        issuer = authority()
+        answer = est.certs_only((*issuer.bundle, *issuer.chain))
+        return Response(answer.body, headers=answer.headers)
+
+    def check_ready() -> None:
+        """An enrollment could be answered: authority and serving certificate are valid, the log is writable."""
+        now = clock()
+        if now >= authority().certificate.not_valid_after_utc:
+            raise UnavailableError("the issuing CA has expired")
+        bootstrap.check(settings.run_directory, now)
+        log.check_writable()
+
+    add_probe_routes(app, check_ready)
+    _add_metrics(app, settings.metrics_directory)
+    _handle_errors(app, cluster, log, begin)
+    return app
+
+
+def _add_metrics(app: Flask, shared_directory: str | None) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    add_metrics_route(app, registry, shared_directory)
 
     @app.after_request
     def count(response: Response) -> Response:
         metrics.requests.labels(http.endpoint or "none", response.status_code).inc()
         return response
 
-    return app
 
+def _handle_errors(app: Flask, writer: events.EventWriter, log: Log, begin: Callable[[], evidence.Occasion]) -> None:
+    """Answers each expected error with its status and reason; a refused enrollment is recorded first."""
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """The routes, with all that they need. One request changes nothing here: replicas and workers are alike."""
-
-    settings: Settings
-    authority: Authority
-    cluster: ClusterReader
-    log: Log
-    clock: Clock
-
-    def enroll(self) -> Response:
-        """A CSR comes in, a certificate goes out: for the pod that the token proves, with the names it has now."""
-        now = self.clock()
-        pod = attest(_claim(), self.cluster, self.settings.rules, now)
-        proven = csr.public_key(_certificate_request())
-        subject = names(pod, self.cluster.services(pod.identity.namespace), self.settings.zone)
-        leaf = issue(proven.key, subject, authority=self.authority, now=now, lifetime=pod.lifetime)
-        self.log.append(evidence.issued(self._occasion(now), pod, subject, leaf, ignored_names=proven.ignored_names))
-        return _respond(pod.caller, leaf, self.authority)
-
-    def current_names(self) -> Response:
-        """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
-        pod = attest(_claim(), self.cluster, self.settings.rules, self.clock())
-        subject = names(pod, self.cluster.services(pod.identity.namespace), self.settings.zone)
-        return Response(orjson.dumps({"dns": subject.dns, "uri": subject.uri}), mimetype="application/json")
-
-    def cacerts(self) -> Response:
-        """The trust bundle and what leads to it (RFC 7030 section 4.1). Public, as any CA's certificates are."""
-        est.require_pkcs7(http.headers.get("Accept", ""))
-        answer = est.certs_only((*self.authority.bundle, *self.authority.chain))
-        return Response(answer.body, headers=answer.headers)
-
-    def healthz(self) -> Response:
-        """The process answers."""
-        return Response("ok\n", content_type=_TEXT)
-
-    def readyz(self) -> Response:
-        """An enrollment could be answered: the authority and our serving certificate are valid, the log is writable."""
-        now = self.clock()
-        if now >= self.authority.certificate.not_valid_after_utc:
-            raise UnavailableError("the issuing CA has expired")
-        bootstrap.check(self.settings.run_directory, now)
-        self.log.check_writable()
-        return Response("ok\n", content_type=_TEXT)
-
-    def fail(self, error: CAError | AuditError) -> Response:
-        """The answer to an error that we expect; a refusal of an authenticated caller is recorded first."""
+    @app.errorhandler(CAError)
+    @app.errorhandler(AuditError)
+    def respond_to(error: CAError | AuditError) -> Response:
         if not (isinstance(error, RefusedError) and http.path == PATH_ENROLL):
-            return _fail(error)
-        now = self.clock()
+            return _respond_error(error)
+        occasion = begin()
         try:
-            self.log.append(evidence.refused(self._occasion(now), error))
+            log.append(evidence.refused(occasion, error))
         except AuditError as unrecorded:
-            return _fail(unrecorded)
-        answer = _fail(error)
-        # The server closes an answer that it has sent: the Event is never in its way.
-        answer.call_on_close(partial(events.report, self.cluster, error, now))
-        return answer
+            return _respond_error(unrecorded)
+        response = _respond_error(error)
+        # Runs after the response was sent, so that the Event never delays it.
+        response.call_on_close(partial(events.report, writer, error, occasion.time))
+        return response
 
-    def _occasion(self, now: datetime) -> evidence.Occasion:
-        return evidence.Occasion(now, self.settings.replica, _source())
+    handle_http_errors(app, lambda status, message: Response(f"{message}\n", status, content_type=_TEXT))
 
 
 def _claim() -> Claim:
@@ -186,19 +177,18 @@ def _certificate_request() -> bytes:
 
 def _respond(caller: Caller, leaf: x509.Certificate, authority: Authority) -> Response:
     answer = est.enrolled(http.headers.get("Accept", ""), leaf, authority.chain)
-    _say(decision="issue", serial=f"{leaf.serial_number:x}", **_who(caller))
+    _log(decision="issue", serial=f"{leaf.serial_number:x}", **_who(caller))
     return Response(answer.body, headers=answer.headers)
 
 
-def _fail(error: CAError | AuditError) -> Response:
-    reason = str(error)
+def _respond_error(error: CAError | AuditError) -> Response:
+    status, reason = error.http_status, str(error)
     who = _who(error.caller) if isinstance(error, RefusedError) else {}
-    status = error.http_status
-    _say(decision=_decision(status), status=status, reason=reason[:_REASON_LENGTH], **who)
-    # RFC 7030 section 3.2.3: a challenge has no content. Who is nobody is told nothing.
+    _log(decision=_decision(status), status=status, reason=reason[:_REASON_LENGTH], **who)
+    # RFC 7030 section 3.2.3: a challenge has no content. A caller whom we do not know learns nothing.
     body = "" if isinstance(error, UnauthenticatedError) else f"podtls: {reason}\n"
     headers = error.headers if isinstance(error, CAError) else UnavailableError.headers
-    return Response(body, error.http_status, headers, content_type=_TEXT)
+    return Response(body, status, headers, content_type=_TEXT)
 
 
 def _decision(status: int) -> str:
@@ -207,14 +197,9 @@ def _decision(status: int) -> str:
     return "refuse" if status < 500 else "fail"
 
 
-def _fail_http(error: HTTPException) -> Response:
-    allow = [(name, value) for name, value in error.get_headers() if name == "Allow"]
-    return Response(f"podtls: {error.description}\n", error.code, allow, content_type=_TEXT)
-
-
 def _who(caller: Caller) -> dict[str, str]:
     return {"namespace": caller.namespace, "pod": caller.pod, "uid": caller.pod_uid}
 
 
-def _say(**fields: object) -> None:
-    _logger.info(orjson.dumps({"source": _source(), "path": http.path, **fields}).decode())
+def _log(**fields: object) -> None:
+    log_fields(_logger, {"source": _source(), "path": http.path, **fields})

@@ -8,9 +8,8 @@ import logging
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-import orjson
-
 from ca.errors import RefusedError, UnavailableError
+from serving.logs import log_fields
 
 REASON: Final = "PodTLSEnrollmentRefused"
 _COMPONENT: Final = "podtls-ca"
@@ -35,7 +34,7 @@ def report(writer: EventWriter, error: RefusedError, now: datetime) -> None:
     try:
         writer.create_event(error.caller.namespace, event)
     except UnavailableError as unsaid:
-        _logger.warning(orjson.dumps({"event": event["metadata"]["name"], "lost": str(unsaid)}).decode())
+        log_fields(_logger, {"event": event["metadata"]["name"], "lost": str(unsaid)}, level=logging.WARNING)
 
 
 def refused(error: RefusedError, now: datetime) -> dict[str, Any]:

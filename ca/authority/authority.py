@@ -4,10 +4,9 @@ What all our certificates share (serial number, signature algorithm, SKI and AKI
 stands in issue.py, the CAs' own in creation.py.
 """
 
-import logging
-import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from cryptography.x509.verification import Store
 from ca.api.csr import PublicKey
 from ca.errors import ConfigurationError
 from contract.names import BACKDATE_SECONDS, BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
+from serving.reload import ReloadedValue
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]  # Each with its criticality.
@@ -27,7 +27,6 @@ Extensions = tuple[tuple[x509.ExtensionType, bool], ...]  # Each with its critic
 BACKDATE: Final = timedelta(seconds=BACKDATE_SECONDS)
 _RSA_BITS: Final = 3072
 _FILES: Final = (CERTIFICATE_FILE, KEY_FILE, BUNDLE_FILE)
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,42 +85,16 @@ def load(directory: Path) -> Authority:
     return parse(certificate, key, bundle, where=str(directory))
 
 
-class CurrentAuthority:
-    """The authority in a directory as it is now: looked at each time, read again when it is another one.
+def watch(directory: Path) -> ReloadedValue[Authority]:
+    """The authority in `directory` as it is now. Raises ConfigurationError when there is none at the start.
 
-    Raises ConfigurationError when there is none at the start.
+    Returns the latest complete authority. If the files are incomplete or invalid, logs it and keeps the previous one.
     """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._lock = threading.Lock()
-        self._seen = _identity(directory)
-        self._authority = load(directory)
-
-    def get(self) -> Authority:
-        """The newest whole one: what is half written, or wrong, leaves the one before in its place, and is logged."""
-        identity = _identity(self._directory)
-        with self._lock:
-            if identity != self._seen:
-                self._seen = identity
-                try:
-                    self._authority = load(self._directory)
-                except ConfigurationError as error:
-                    _logger.warning("podtls: the authority before stays: %s", error)
-            return self._authority
-
-
-def _identity(directory: Path) -> tuple[tuple[int, int, int], ...]:
-    # kubelet changes all three at once, by one symlink; somebody else may change them one after the other.
-    found = []
-    for name in _FILES:
-        try:
-            status = (directory / name).stat()
-        except OSError:
-            found.append((0, 0, 0))
-            continue
-        found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    return tuple(found)
+    # The kubelet changes all three at once, by one symlink; others may change them one after the other.
+    files = [directory / name for name in _FILES]
+    current = ReloadedValue(files, partial(load, directory), keep_on=ConfigurationError)
+    current.get()
+    return current
 
 
 def parse(certificate: bytes, key: bytes, bundle: bytes, *, where: str) -> Authority:

@@ -40,6 +40,7 @@ _CONTROL_PLANE = (
     "webhook",
     "injector",
     "ca",
+    "serving",
     "audit",
     "podtls",
 )

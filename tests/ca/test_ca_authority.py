@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ca.authority import creation
-from ca.authority.authority import CurrentAuthority, Template, load, parse, sign
+from ca.authority.authority import Template, load, parse, sign, watch
 from ca.errors import ConfigurationError
 from tests.ca.world import NOW, TRUST_DOMAIN
 
@@ -218,7 +218,7 @@ def test_a_renewed_authority_is_taken_over_while_running(made: creation.NewAutho
     creation.save(made, tmp_path / "before")
     renewed = _renewed(made, tmp_path / "after")
     (tmp_path / "now").symlink_to(tmp_path / "before/issuing")
-    current = CurrentAuthority(tmp_path / "now")
+    current = watch(tmp_path / "now")
     before = current.get()
 
     (tmp_path / "new").symlink_to(tmp_path / "after/issuing")
@@ -235,17 +235,17 @@ def test_a_half_renewed_authority_leaves_the_one_before(
 ) -> None:
     creation.save(made, tmp_path / "made")
     folder = tmp_path / "made/issuing"
-    current = CurrentAuthority(folder)
+    current = watch(folder)
     kept = (folder / name).read_bytes()
 
     (folder / name).unlink()
 
     assert current.get().certificate == made.issuing.certificate
-    assert f"the authority before stays: authority: {folder / name}: No such file" in caplog.text
+    assert f"the previous value stays in use: authority: {folder / name}: No such file" in caplog.text
     (folder / name).write_bytes(kept)
     assert current.get().certificate == made.issuing.certificate
 
 
 def test_a_running_ca_needs_an_authority_at_its_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        CurrentAuthority(tmp_path)
+        watch(tmp_path)

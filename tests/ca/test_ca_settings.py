@@ -6,8 +6,8 @@ import pytest
 
 from ca.api.attest import Rules, SourceAddress
 from ca.errors import ConfigurationError
-from ca.settings import ServerSettings, Settings
-from contract.names import APP_SOCKET, RUN_DIRECTORY
+from ca.settings import Settings
+from contract.names import RUN_DIRECTORY
 from tests.ca.world import TRUST_DOMAIN
 
 
@@ -67,13 +67,3 @@ def test_every_variable_is_read() -> None:
 def test_bad_value_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):
         Settings.from_env({variable: value})
-
-
-def test_server_listens_on_the_contracts_socket() -> None:
-    assert ServerSettings.from_env({}) == ServerSettings(Path(APP_SOCKET), workers=2, threads=8)
-
-
-@pytest.mark.parametrize("value", ["0", "100", "-1", "two", "\u0662"])
-def test_count_out_of_range_names_its_variable(value: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"PODTLS_WORKERS=.*expected a number from 1 to 99"):
-        ServerSettings.from_env({"PODTLS_WORKERS": value})

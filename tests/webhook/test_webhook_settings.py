@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,9 +5,9 @@ import pytest
 
 from tests.webhook.bundles import bundle_pem, key_pem
 from tests.webhook.world import SETTINGS
-from webhook.bundle import CurrentPodSettings, parse_bundle
+from webhook.bundle import load_pod_settings, parse_bundle
 from webhook.errors import SettingsError, TrustBundleError
-from webhook.settings import PodSettings, ServerSettings, Settings
+from webhook.settings import PodSettings, Settings
 
 IMAGE = {"PODTLS_INIT_IMAGE": "registry.example.com/podtls/init:0.1.0@sha256:abc"}
 
@@ -80,27 +79,6 @@ def test_wrong_setting_is_an_error_naming_the_variable(variable: str, value: str
         Settings.from_env({**IMAGE, variable: value})
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        pytest.param({}, ServerSettings(Path("/var/run/podtls-app/gunicorn.sock"), 2, 8), id="defaults"),
-        pytest.param(
-            {"PODTLS_SOCKET": "/s", "PODTLS_WORKERS": "4", "PODTLS_THREADS": "16"},
-            ServerSettings(Path("/s"), 4, 16),
-            id="all",
-        ),
-    ],
-)
-def test_server_settings_are_read(environment: Mapping[str, str], expected: ServerSettings) -> None:
-    assert ServerSettings.from_env(environment) == expected
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "100", "many", ""])
-def test_wrong_number_of_workers_is_an_error_naming_the_variable(value: str) -> None:
-    with pytest.raises(SettingsError, match=r"^PODTLS_WORKERS: got "):
-        ServerSettings.from_env({"PODTLS_WORKERS": value})
-
-
 def test_bundle_is_its_certificates_and_nothing_else() -> None:
     pem = b"# our roots\n" + bundle_pem("one") + key_pem() + bundle_pem("two")
 
@@ -130,19 +108,14 @@ def test_what_is_no_bundle_is_refused(pem: bytes, reason: str) -> None:
     assert caught.value.http_status == 503
 
 
-def test_bundle_is_read_again_only_when_its_file_is_another_one(tmp_path: Path) -> None:
-    # A ConfigMap volume changes by a flip of a symlink.
-    for name in ("old", "new"):
-        (tmp_path / f"{name}.crt").write_bytes(bundle_pem(name))
-    link = tmp_path / "ca.crt"
-    link.symlink_to("old.crt")
-    current = CurrentPodSettings(SETTINGS, link)
+def test_pods_carry_the_bundle_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(bundle_pem("root"))
 
-    first, second = current.get(), current.get()
-    (tmp_path / "next").symlink_to("new.crt")
-    (tmp_path / "next").rename(link)
-    third = current.get()
+    settings = load_pod_settings(SETTINGS, tmp_path / "ca.crt")
 
-    assert second is first
-    assert first == replace(SETTINGS, trust_bundle=(tmp_path / "old.crt").read_text("ascii"))
-    assert third == replace(SETTINGS, trust_bundle=(tmp_path / "new.crt").read_text("ascii"))
+    assert settings == replace(SETTINGS, trust_bundle=(tmp_path / "ca.crt").read_text("ascii"))
+
+
+def test_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrustBundleError, match=f"^trust bundle {tmp_path}/ca.crt: No such file or directory$"):
+        load_pod_settings(SETTINGS, tmp_path / "ca.crt")

@@ -1,0 +1,1 @@
+"""How an app of ours runs behind its edge proxy."""
