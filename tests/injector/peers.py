@@ -4,11 +4,12 @@ import contextlib
 import socket
 import socketserver
 import ssl
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import running, server_context, write_leaf
@@ -108,35 +109,29 @@ def connect(
 
 @dataclass
 class Dns:
-    """A DNS server's zone: name -> IPv4 address; and what was asked."""
+    """A DNS server's zone: name -> IPv4 address; what was asked, and how many answers get lost from now on."""
 
     port: int
     zone: dict[str, str]
     asked: list[str] = field(default_factory=list)
+    lost: int = 0
 
 
 class _DnsHandler(socketserver.DatagramRequestHandler):
     def handle(self) -> None:
         dns = cast("_DnsServer", self.server).dns
-        query = self.rfile.read()
-        name, end = _read_name(query)
-        (kind,) = struct.unpack(">H", query[end : end + 2])
+        query = DNSRecord.parse(self.rfile.read())
+        name = str(query.q.qname).removesuffix(".")
         dns.asked.append(name)
-        address = dns.zone.get(name)
-        found = address is not None and kind == 1
-        code = 0 if address else 3  # NXDOMAIN
-        self.wfile.write(query[:2] + struct.pack(">HHHHH", 0x8580 | code, 1, int(found), 0, 0) + query[12 : end + 4])
-        if found:
-            self.wfile.write(struct.pack(">HHHIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(address or ""))
-
-
-def _read_name(query: bytes) -> tuple[str, int]:
-    """The name of the first question (RFC 1035 section 4.1.2) and where it ends."""
-    labels, at = [], 12
-    while length := query[at]:
-        labels.append(query[at + 1 : at + 1 + length].decode())
-        at += 1 + length
-    return ".".join(labels), at + 1
+        if dns.lost:
+            dns.lost -= 1
+            return
+        reply, address = query.reply(), dns.zone.get(name)
+        if address is None:
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif query.q.qtype == QTYPE.A:
+            reply.add_answer(RR(name, QTYPE.A, rdata=A(address), ttl=1))
+        self.wfile.write(reply.pack())
 
 
 class _DnsServer(socketserver.UDPServer):

@@ -137,3 +137,17 @@ def test_a_name_that_nobody_knows_is_said_and_the_next_try_is_a_new_one(
         eventually(pod.dial, pod.log)
 
     assert answer == b""
+
+
+def test_an_answer_of_the_name_server_that_gets_lost_delays_the_app_and_cuts_nothing(
+    any_nginx: Nginx, authority: Authority, workshop: Path, tmp_path: Path
+) -> None:
+    with (
+        tls_app(payments(authority), authority, tmp_path, address=FIRST) as far,
+        dialer(any_nginx, authority, workshop, far_port=far.port) as pod,
+    ):
+        pod.dns.lost = 1
+        answer = pod.dial()
+
+    assert answer == GREETING + b"hello\n"
+    assert pod.dns.lost == 0
