@@ -12,11 +12,11 @@ import msgspec
 import orjson
 
 from audit.errors import RecordError
+from contract.grammar import is_record_id
 
 # A field added, renamed or read in another way is a new version: readers refuse what they do not know, aloud.
 SCHEMA: Final = 1
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -143,7 +143,7 @@ def _convert(values: dict[str, Any], kind: type[Record]) -> Record:
 
 
 def _check(record_id: str, time: datetime) -> None:
-    if not _ID.fullmatch(record_id):
+    if not is_record_id(record_id):
         raise RecordError(f"id: got {record_id!r}, expected 32 hex digits in lower case")
     if time.tzinfo is None:
         raise RecordError(f"time: got {time.isoformat()} without a zone, expected an aware time")

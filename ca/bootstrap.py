@@ -20,6 +20,7 @@ from ca.authority.leaf import issue
 from ca.errors import UnavailableError
 from ca.settings import Settings
 from contract.names import CERTIFICATE_FILE, CURRENT, LIFETIME_SECONDS
+from contract.renewal import renewal_due
 from injector import generation
 
 _LIFETIME: Final = timedelta(seconds=LIFETIME_SECONDS)
@@ -61,8 +62,7 @@ def is_due(settings: Settings, authority: Authority, now: datetime) -> bool:
     served = _served(settings.run_directory)
     if not served or authority.certificate not in served:
         return True
-    start, end = served[0].not_valid_before_utc, served[0].not_valid_after_utc
-    return now >= start + (end - start) * 2 / 3
+    return now >= renewal_due(served[0].not_valid_before_utc, served[0].not_valid_after_utc)
 
 
 def check(run_directory: Path, now: datetime) -> None:

@@ -1,20 +1,35 @@
 """Settings: the only reader of the CA's environment. Parsed once at start into a value that cannot be wrong."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from ca.api.attest import Rules, SourceAddress
 from ca.errors import ConfigurationError
-from contract.errors import IdentityError
+from contract.dns import LONGEST_ZONE, is_dns_name, parse_zone
+from contract.errors import GrammarError, IdentityError
 from contract.identity import TrustDomain, WorkloadIdentity
-from contract.names import ENV_NAMESPACE, ENV_SERVICE_ACCOUNT, ENV_TRUST_DOMAIN, RUN_DIRECTORY
-
-_NAME: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
-_SERVICE: Final = "podtls-ca.podtls-system.svc"
+from contract.names import (
+    CA_NAME,
+    CA_SERVICE,
+    DEFAULT_LOG,
+    DEFAULT_TRUST_DOMAIN,
+    DEFAULT_ZONE,
+    ENV_AUTHORITY,
+    ENV_LOG,
+    ENV_NAMESPACE,
+    ENV_REPLICA,
+    ENV_RUN,
+    ENV_SERVICE_ACCOUNT,
+    ENV_SERVING_NAMES,
+    ENV_SOURCE_ADDRESS,
+    ENV_TRUST_DOMAIN,
+    ENV_ZONE,
+    RUN_DIRECTORY,
+    SYSTEM_NAMESPACE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +55,11 @@ class Settings:
         return cls(
             trust_domain=trust_domain,
             zone=zone,
-            authority=Path(environment.get("PODTLS_AUTHORITY") or "/var/run/podtls-authority"),
-            log=Path(environment.get("PODTLS_LOG") or "/var/log/podtls/evidence.jsonl"),
-            replica=environment.get("PODTLS_REPLICA") or os.uname().nodename,
+            authority=Path(environment.get(ENV_AUTHORITY) or "/var/run/podtls-authority"),
+            log=Path(environment.get(ENV_LOG) or DEFAULT_LOG),
+            replica=environment.get(ENV_REPLICA) or os.uname().nodename,
             source_address=_source_address(environment),
-            run_directory=Path(environment.get("PODTLS_RUN") or RUN_DIRECTORY),
+            run_directory=Path(environment.get(ENV_RUN) or RUN_DIRECTORY),
             identity=_identity(environment, trust_domain),
             serving_names=_serving_names(environment, zone),
             metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
@@ -58,30 +73,29 @@ class Settings:
 
 def _trust_domain(environment: Mapping[str, str]) -> TrustDomain:
     try:
-        return TrustDomain(environment.get(ENV_TRUST_DOMAIN) or "cluster.local")
+        return TrustDomain(environment.get(ENV_TRUST_DOMAIN) or DEFAULT_TRUST_DOMAIN)
     except IdentityError as error:
         raise ConfigurationError(f"{ENV_TRUST_DOMAIN}: {error}") from error
 
 
 def _zone(environment: Mapping[str, str]) -> str:
-    zone = environment.get("PODTLS_ZONE") or "cluster.local"
-    # In a zone called `svc`, web.shop.svc.svc would be a Service of `shop` and a pod of a Service in a namespace `svc`.
-    if zone == "svc" or not _NAME.fullmatch(zone):
-        raise ConfigurationError(f"PODTLS_ZONE={zone!r}: expected a DNS name in lower case, no dot at its end, not svc")
-    return zone
+    try:
+        return parse_zone(environment.get(ENV_ZONE) or DEFAULT_ZONE)
+    except GrammarError as error:
+        raise ConfigurationError(f"{ENV_ZONE}: {error}") from error
 
 
 def _source_address(environment: Mapping[str, str]) -> SourceAddress:
-    value = environment.get("PODTLS_SOURCE_ADDRESS") or SourceAddress.REQUIRE
+    value = environment.get(ENV_SOURCE_ADDRESS) or SourceAddress.REQUIRE
     try:
         return SourceAddress(value)
     except ValueError as error:
-        raise ConfigurationError(f"PODTLS_SOURCE_ADDRESS={value!r}: allowed are require and record") from error
+        raise ConfigurationError(f"{ENV_SOURCE_ADDRESS}={value!r}: allowed are require and record") from error
 
 
 def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> WorkloadIdentity:
-    namespace = environment.get(ENV_NAMESPACE) or "podtls-system"
-    service_account = environment.get(ENV_SERVICE_ACCOUNT) or "podtls-ca"
+    namespace = environment.get(ENV_NAMESPACE) or SYSTEM_NAMESPACE
+    service_account = environment.get(ENV_SERVICE_ACCOUNT) or CA_NAME
     try:
         return WorkloadIdentity(trust_domain, namespace, service_account)
     except IdentityError as error:
@@ -89,8 +103,8 @@ def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> Work
 
 
 def _serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]:
-    names = (environment.get("PODTLS_SERVING_NAMES") or f"{_SERVICE},{_SERVICE}.{zone}").split(",")
+    names = (environment.get(ENV_SERVING_NAMES) or f"{CA_SERVICE},{CA_SERVICE}.{zone}").split(",")
     for name in names:
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(f"PODTLS_SERVING_NAMES: {name!r} is no DNS name")
+        if not is_dns_name(name, longest=LONGEST_ZONE):
+            raise ConfigurationError(f"{ENV_SERVING_NAMES}: {name!r} is not a DNS name")
     return tuple(sorted(set(names)))

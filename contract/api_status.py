@@ -1,7 +1,7 @@
 """metav1.Status: the body of every HTTP error that the API server passes on to the person who sent the request."""
 
 import json
-from typing import Final
+from typing import Any, Final
 
 # https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/types.go, StatusReason
 _REASONS: Final = {
@@ -10,9 +10,11 @@ _REASONS: Final = {
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",
+    409: "AlreadyExists",
     413: "RequestEntityTooLarge",
     414: "BadRequest",
     415: "UnsupportedMediaType",
+    422: "Invalid",
     429: "TooManyRequests",
     500: "InternalError",
     501: "InternalError",
@@ -23,8 +25,13 @@ _REASONS: Final = {
 
 
 def encode_status(code: int, message: str) -> bytes:
-    """Returns a Status of failure. kube-apiserver drops a body that is anything else."""
-    status = {
+    """Returns a Status of failure as JSON. kube-apiserver drops a body that is anything else."""
+    return json.dumps(make_status(code, message)).encode()
+
+
+def make_status(code: int, message: str) -> dict[str, Any]:
+    """Returns a Status of failure."""
+    return {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
@@ -33,4 +40,3 @@ def encode_status(code: int, message: str) -> bytes:
         "reason": _REASONS.get(code, "Unknown"),
         "code": code,
     }
-    return json.dumps(status).encode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from contract.names import APP_SOCKET
+from contract.names import APP_SOCKET, ENV_SOCKET, ENV_THREADS, ENV_WORKERS
 from serving.errors import SettingsError
 
 
@@ -22,9 +22,9 @@ class ServerSettings:
     def from_env(cls, environment: Mapping[str, str]) -> Self:
         """Reads PODTLS_SOCKET, PODTLS_WORKERS and PODTLS_THREADS; raises SettingsError naming the wrong one."""
         return cls(
-            socket=Path(environment.get("PODTLS_SOCKET", APP_SOCKET)),
-            workers=_parse_count(environment, "PODTLS_WORKERS", default=2),
-            threads=_parse_count(environment, "PODTLS_THREADS", default=8),
+            socket=Path(environment.get(ENV_SOCKET, APP_SOCKET)),
+            workers=_parse_count(environment, ENV_WORKERS, default=2),
+            threads=_parse_count(environment, ENV_THREADS, default=8),
         )
 
 

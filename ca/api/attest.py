@@ -11,22 +11,20 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
-import orjson
-
 from ca.api.objects import Pod, TokenReview, UserInfo
 from ca.errors import Caller, PendingError, RefusedError, UnauthenticatedError, UnavailableError
-from contract.errors import IdentityError
+from contract.errors import GrammarError, IdentityError
+from contract.grammar import Lifetime
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import (
     AUDIENCE,
     INIT_CONTAINER,
     INJECTED,
     LIFETIME,
-    LIFETIME_MAX_SECONDS,
-    LIFETIME_MIN_SECONDS,
     LIFETIME_SECONDS,
     STATUS,
 )
+from contract.status_annotation import read_record_id
 
 Address = IPv4Address | IPv6Address
 
@@ -40,10 +38,7 @@ _EXTRAS: Final = ("pod-name", "pod-uid", "node-name", "credential-id")
 # How long after the pod's last change its address may be missing, or still be that of a sandbox that was lost.
 _ADDRESS_PATIENCE: Final = timedelta(seconds=30)
 
-_RECORD_ID: Final = re.compile(r"[0-9a-f]{32}")
 _FINISHED: Final = ("Succeeded", "Failed")
-_LIFETIME: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class TokenReviewer(Protocol):
@@ -129,7 +124,8 @@ def attest(claim: Claim, cluster: Cluster, rules: Rules, now: datetime) -> Attes
         subdomain=pod.spec.subdomain or "",
         addresses=addresses,
         lifetime=parse_lifetime(annotations.get(LIFETIME, "")),
-        patch_record=_patch_record(annotations.get(STATUS, "")),
+        # A pointer for auditors, not a fact that we rely on.
+        patch_record=read_record_id(annotations.get(STATUS)),
     )
 
 
@@ -138,11 +134,10 @@ def parse_lifetime(text: str) -> timedelta:
 
     Raises nothing: the webhook has refused a bad value with a message, and a pod changed since needs a certificate.
     """
-    found = _LIFETIME.fullmatch(text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else LIFETIME_SECONDS
-    if not LIFETIME_MIN_SECONDS <= seconds <= LIFETIME_MAX_SECONDS:
-        seconds = LIFETIME_SECONDS
-    return timedelta(seconds=seconds)
+    try:
+        return timedelta(seconds=Lifetime.parse(text).seconds)
+    except GrammarError:
+        return timedelta(seconds=LIFETIME_SECONDS)
 
 
 def _bearer_token(authorization: str) -> str:
@@ -232,12 +227,3 @@ def _last_change(pod: Pod) -> datetime:
     changes = (condition.last_transition_time for condition in pod.status.conditions or ())
     times = (pod.metadata.creation_timestamp, pod.status.start_time, *changes)
     return max(time for time in times if time is not None)
-
-
-def _patch_record(status: str) -> str:
-    """The id of the patch record from the webhook's annotation: a pointer for auditors, not a fact we rely on."""
-    try:
-        record = orjson.loads(status).get("record", "")
-    except (orjson.JSONDecodeError, AttributeError):
-        return ""
-    return record if isinstance(record, str) and _RECORD_ID.fullmatch(record) else ""

@@ -11,12 +11,11 @@ from typing import Final
 
 from ca.api.attest import AttestedPod
 from ca.api.objects import Service
+from contract.dns import is_dns_name
 from contract.identity import WorkloadIdentity
 
-# RFC 1123 section 2.1; a name is at most 253 characters, and one or two labels may be somebody else's in the
-# outside world (`payments`, `payments.shop`), so no certificate of ours carries them.
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_NAME_LENGTH: Final = 253
+# One or two labels may be somebody else's name in the outside world (`payments`, `payments.shop`), so no certificate of
+# ours carries them.
 _FEWEST_LABELS: Final = 3
 
 _HEADLESS: Final = "None"  # spec.clusterIP of a Service without a virtual address
@@ -77,6 +76,4 @@ def _address_label(address: IPv4Address | IPv6Address) -> str:
 
 
 def _is_allowed(name: str) -> bool:
-    labels = name.split(".")
-    enough = len(labels) >= _FEWEST_LABELS and len(name) <= _NAME_LENGTH
-    return enough and all(_LABEL.fullmatch(label) for label in labels)
+    return is_dns_name(name) and len(name.split(".")) >= _FEWEST_LABELS

@@ -15,20 +15,17 @@ from kubernetes import client
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
-from ca.controller.reconcile import BUNDLE_CONFIG_MAP, Secret
+from ca.controller.reconcile import Secret
 from ca.errors import UnavailableError
-from contract.names import BUNDLE_FILE
+from contract.names import BUNDLE_CONFIG_MAP, BUNDLE_FILE, CONTROLLER_NAME, WEBHOOK_CONFIGURATION
 
-FIELD_MANAGER: Final = "podtls-controller"
-CONFIGURATION: Final = "podtls"
-LEASE: Final = "podtls-controller"
 _TIMEOUT: Final = (2, 5)  # Seconds to connect, and for the answer.
 _APPLY: Final = "application/apply-patch+yaml"
 _LABELS: Final = {
     "app.kubernetes.io/name": "podtls",
     "app.kubernetes.io/component": "controller",
     "app.kubernetes.io/part-of": "podtls",
-    "app.kubernetes.io/managed-by": FIELD_MANAGER,
+    "app.kubernetes.io/managed-by": CONTROLLER_NAME,
 }
 
 
@@ -58,7 +55,7 @@ class KubernetesControlPlane:
         body = self._secret(name, data)
         with _answers(f"creating Secret {name}"), _unless(409):
             self._core.create_namespaced_secret(
-                self._namespace, body, field_manager=FIELD_MANAGER, _request_timeout=_TIMEOUT
+                self._namespace, body, field_manager=CONTROLLER_NAME, _request_timeout=_TIMEOUT
             )
 
     def replace_secret(self, name: str, data: Mapping[str, bytes], *, version: str) -> None:
@@ -66,7 +63,7 @@ class KubernetesControlPlane:
         body = self._secret(name, data, version)
         with _answers(f"replacing Secret {name}"), _unless(409):
             self._core.replace_namespaced_secret(
-                name, self._namespace, body, field_manager=FIELD_MANAGER, _request_timeout=_TIMEOUT
+                name, self._namespace, body, field_manager=CONTROLLER_NAME, _request_timeout=_TIMEOUT
             )
 
     def publish_bundle(self, bundle: bytes) -> None:
@@ -103,11 +100,13 @@ class KubernetesControlPlane:
                 self._admission.patch_validating_webhook_configuration,
             ),
         ):
-            with _answers(f"{kind} {CONFIGURATION}"), _unless(404):
+            with _answers(f"{kind} {WEBHOOK_CONFIGURATION}"), _unless(404):
                 # An apply would make a configuration that is not there; whether there is one is the admin's decision.
-                entries = read(CONFIGURATION, _request_timeout=_TIMEOUT).webhooks or []
+                entries = read(WEBHOOK_CONFIGURATION, _request_timeout=_TIMEOUT).webhooks or []
                 if any(entry.client_config.ca_bundle != encoded for entry in entries):
-                    patch(CONFIGURATION, _ca_bundles(kind, [entry.name for entry in entries], encoded), **_apply())
+                    patch(
+                        WEBHOOK_CONFIGURATION, _ca_bundles(kind, [entry.name for entry in entries], encoded), **_apply()
+                    )
 
     def _secret(self, name: str, data: Mapping[str, bytes], version: str | None = None) -> client.V1Secret:
         return client.V1Secret(
@@ -132,7 +131,7 @@ def lead(
     `timeout` is what each attempt of a request may take, in seconds: to connect, and for the answer.
     Raises UnavailableError when the API server cannot be reached, or does not answer.
     """
-    with _answers(f"Lease {LEASE}"):
+    with _answers(f"Lease {CONTROLLER_NAME}"):
         election(configuration, namespace, identity, work, timeout=timeout).run()  # type: ignore[no-untyped-call]
 
 
@@ -146,7 +145,7 @@ def election(
 ) -> leaderelection.LeaderElection:
     """One candidate, who has not asked for the Lease yet; `timeout` as of lead()."""
     client.Configuration.set_default(configuration)  # LeaseLock builds its own client.
-    lock = LeaseLock(LEASE, namespace, identity)  # type: ignore[no-untyped-call]
+    lock = LeaseLock(CONTROLLER_NAME, namespace, identity)  # type: ignore[no-untyped-call]
     # Its calls have no timeout. Where a server accepts and never answers (a load balancer that drops in silence), both
     # replicas would wait for ever, alive and ready, and nobody would lead.
     for name in ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease"):
@@ -166,7 +165,7 @@ def _ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,
-        "metadata": {"name": CONFIGURATION},
+        "metadata": {"name": WEBHOOK_CONFIGURATION},
         # Merged by name: this manager owns these fields and no others.
         "webhooks": [{"name": name, "clientConfig": {"caBundle": encoded}} for name in entries],
     }
@@ -174,7 +173,7 @@ def _ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
 
 def _apply() -> dict[str, Any]:
     return {
-        "field_manager": FIELD_MANAGER,
+        "field_manager": CONTROLLER_NAME,
         "force": True,
         "_content_type": _APPLY,
         "_request_timeout": _TIMEOUT,

@@ -18,11 +18,8 @@ from ca.authority.authority import Authority, certificate_pem, key_pem, parse
 from ca.authority.creation import KeyPair
 from ca.errors import ConfigurationError
 from contract.identity import TrustDomain
-from contract.names import BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
-
-ROOT_SECRET: Final = "podtls-root"  # noqa: S105 - the name of a Secret
-ISSUING_SECRET: Final = "podtls-issuing"  # noqa: S105 - the name of a Secret
-BUNDLE_CONFIG_MAP: Final = "podtls-bundle"
+from contract.names import BUNDLE_FILE, CERTIFICATE_FILE, ISSUING_SECRET, KEY_FILE, ROOT_SECRET
+from contract.renewal import renewal_due
 
 # The root is nobody's to renew silently: pods trust the one that they were admitted with.
 _ROOT_WARNING: Final = timedelta(days=365)
@@ -118,8 +115,7 @@ def _issued(cluster: ControlPlane, before: Secret | None, data: Mapping[str, byt
 
 def _is_due(authority: Authority, root: KeyPair, zone: str, now: datetime) -> bool:
     """Whether a new issuing CA is needed: late in its life, of another root, or made for another zone."""
-    start, end = authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc
-    is_late = now >= start + (end - start) * 2 / 3
+    is_late = now >= renewal_due(authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc)
     return is_late or root.certificate not in authority.bundle or not _is_of_zone(authority.certificate, zone)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import jsonpatch
 
 from contract.names import BUNDLE_FILE, STATUS
+from contract.status_annotation import InjectionStatus
 from lab.bench import certificates, cpu, figures, naive, review, servers
 from lab.bench.client import Connection, connected
 from lab.bench.errors import BenchError, MissingError
@@ -105,8 +106,7 @@ def record_of(injected: dict[str, Any]) -> str:
     status = injected["metadata"].get("annotations", {}).get(STATUS)
     if status is None:
         raise BenchError(f"the injected pod carries no {STATUS}")
-    record: str = json.loads(status)["record"]
-    return record
+    return InjectionStatus.parse(status).record
 
 
 @contextmanager

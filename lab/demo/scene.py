@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from contract.grammar import WantedUpstream
 from contract.names import INJECTED, PORT_NAME, UPSTREAMS
 from lab.sandbox.apiserver.defaults import containers
 from lab.sandbox.apiserver.store import Object
@@ -75,12 +76,15 @@ def find_client(server: Server, pods: Iterable[Object]) -> Client | None:
     """The first pod that names the server's Service as an upstream, None when there is none."""
     for pod in pods:
         annotation = pod["metadata"].get("annotations", {}).get(UPSTREAMS, "")
-        for host, port in _upstreams(annotation):
-            service, _, rest = host.partition(".")
+        # The webhook has checked the annotation.
+        for wanted in map(WantedUpstream.parse, annotation.split(",") if annotation else ()):
+            service, _, rest = wanted.host.partition(".")
             namespace = rest.partition(".")[0] or pod["metadata"]["namespace"]
             if (service, namespace) == (server.service, server.namespace):
                 container = pod["spec"]["containers"][0]["name"]
-                return Client(pod["metadata"]["namespace"], pod["metadata"]["name"], container, host, port)
+                return Client(
+                    pod["metadata"]["namespace"], pod["metadata"]["name"], container, wanted.host, wanted.port
+                )
     return None
 
 
@@ -155,10 +159,3 @@ def _tls_ports(pod: Object) -> dict[str, int]:
         for port in container.get("ports", [])
         if port.get("name", "").partition("-")[0] == PORT_NAME
     }
-
-
-def _upstreams(annotation: str) -> Iterator[tuple[str, int]]:
-    """Host and port that the app dials; the webhook has checked the annotation (grammar: design, section 2)."""
-    for entry in filter(None, (part.strip() for part in annotation.split(","))):
-        host, _, port = entry.partition("=")[0].partition(":")
-        yield host, int(port)

@@ -3,7 +3,6 @@
 How things look is show.py's; what they prove is proofs.py's, renewal.py's and patch_log.py's.
 """
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Final
 from cryptography import x509
 
 from contract.names import CERTIFICATE_FILE, CURRENT, INJECT, INJECTED, KEY_FILE, RUN_VOLUME, STATUS
+from contract.status_annotation import InjectionStatus
 from lab.demo.proofs import evidence, refusals
 from lab.demo.proofs.clients import Identity, Target, ask
 from lab.demo.proofs.renewal import begun_renewal
@@ -125,7 +125,7 @@ class Story:
         leaf = x509.load_pem_x509_certificate(identity.chain.read_bytes())
         self.serials[leaf.serial_number] = client.pod
         status = next(each.pod for each in self.enrolled if each.pod["metadata"]["name"] == server.pod)
-        mode = json.loads(status["metadata"]["annotations"][STATUS])["mode"]
+        mode = InjectionStatus.parse(status["metadata"]["annotations"][STATUS]).mode
         target = Target((running.address, server.tls_port), server.name, stage.bundle)
         return refusals.Actors(stage, server, client, target, identity, names(leaf)[0], mode)
 

@@ -6,8 +6,17 @@ tests/podtls/test_podtls_layout.py compares them with manifests/.
 from dataclasses import dataclass
 from typing import Final
 
-from ca.controller.reconcile import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET
-from contract.names import CAPTURE, CAPTURES, INJECT, INJECT_DISABLED, MODE, MODES
+from contract.names import (
+    BUNDLE_CONFIG_MAP,
+    CAPTURE,
+    CAPTURES,
+    INJECT,
+    INJECT_DISABLED,
+    ISSUING_SECRET,
+    MODE,
+    MODES,
+    ROOT_SECRET,
+)
 from podtls.kubernetes.reader import Access
 
 NAMESPACE: Final = "podtls-system"

@@ -1,16 +1,13 @@
 """Reading a pod as raw JSON: what ours are in it. Predicates and parts, no judgement."""
 
-import re
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from contract.names import INIT_CONTAINER, INJECTED, SIDECAR_CONTAINER, STATUS
+from contract.status_annotation import read_record_id
 from podtls.kubernetes.reader import Object
 
 OURS: Final = (INIT_CONTAINER, SIDECAR_CONTAINER)
 _FINISHED: Final = ("Succeeded", "Failed")
-_RECORD: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def is_finished(pod: Object) -> bool:
@@ -37,11 +34,7 @@ def environment(pod: Object) -> dict[str, str]:
 
 def record(pod: Object) -> str:
     """The id of the record that it names; empty where podtls.io/status names none."""
-    try:
-        named = msgspec.json.decode(annotations(pod).get(STATUS, "").encode(), type=dict[str, Any])["record"]
-    except (msgspec.DecodeError, KeyError):
-        return ""
-    return named if isinstance(named, str) and _RECORD.fullmatch(named) else ""
+    return read_record_id(annotations(pod).get(STATUS))
 
 
 def container(pod: Object, name: str) -> Object:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from contract.errors import GrammarError
+from contract.grammar import PortPair, parse_port_pairs
 from contract.names import ENV_PORTS, PORTS
 from podtls.kubernetes.pods import environment, labels, tls_ports
 from podtls.kubernetes.reader import Object
@@ -27,13 +29,13 @@ class PlaintextPort:
 class Backend:
     """What of an enrolled pod is needed here: a cluster has too many pods to keep them whole.
 
-    `tls_ports` and `named_ports` are numbers by name, `pairs` is what the sidecar listens for ("8443=8080,...").
+    `tls_ports` and `named_ports` are numbers by name, `pairs` is what the sidecar listens for.
     """
 
     labels: dict[str, str]
     tls_ports: dict[str, int]
     named_ports: dict[str, int]
-    pairs: str
+    pairs: tuple[PortPair, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def backend(pod: Object) -> Backend:
         labels=labels(pod),
         tls_ports=tls_ports(pod),
         named_ports={port["name"]: port["containerPort"] for port in ports if port.get("name")},
-        pairs=environment(pod).get(ENV_PORTS, ""),
+        pairs=_port_pairs(environment(pod).get(ENV_PORTS, "")),
     )
 
 
@@ -98,6 +100,14 @@ def failed_creates(events: Iterable[Object]) -> list[FailedCreate]:
     return list(latest.values())
 
 
+def _port_pairs(text: str) -> tuple[PortPair, ...]:
+    """The pairs in the sidecar's environment; none where it has none, or somebody changed it."""
+    try:
+        return parse_port_pairs(text)
+    except GrammarError:
+        return ()
+
+
 def _last(event: Object) -> str:
     series = (event.get("series") or {}).get("lastObservedTime")
     return series or event.get("lastTimestamp") or event.get("eventTime") or ""
@@ -117,8 +127,7 @@ def _advice(target: int | str, pod: Backend) -> str:
         return f"no pod has a port of this name; they have {', '.join(pod.tls_ports) or 'none'}"
     app_port = target if isinstance(target, int) else pod.named_ports.get(target)
     by_number = {number: name for name, number in pod.tls_ports.items()}
-    for pair in filter(None, pod.pairs.split(",")):
-        tls, _, app = pair.partition("=")
-        if app == str(app_port) and int(tls) in by_number:
-            return f"set targetPort: {by_number[int(tls)]}"
+    for pair in pod.pairs:
+        if pair.app == app_port and pair.tls in by_number:
+            return f"set targetPort: {by_number[pair.tls]}"
     return f"no TLS port stands for it; list it in the pod's annotation {PORTS}"

@@ -7,18 +7,21 @@ import pytest
 from kubernetes.client import Configuration
 
 from ca.api import kube
-from ca.controller.kubernetes import LEASE, lead
+from ca.controller.kubernetes import lead
 from ca.errors import UnavailableError
+from contract.names import CONTROLLER_NAME
 from tests.ca.api_server import ApiServer
 
-HELD_BY_NOBODY: dict[str, Any] = {"metadata": {"name": LEASE}, "spec": {}}
+HELD_BY_NOBODY: dict[str, Any] = {"metadata": {"name": CONTROLLER_NAME}, "spec": {}}
 
 
 def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         configuration = Configuration(host=f"https://127.0.0.1:{silent.getsockname()[1]}")
 
-        with pytest.raises(UnavailableError, match=f"^Lease {LEASE}: the API server does not answer: MaxRetryError$"):
+        with pytest.raises(
+            UnavailableError, match=f"^Lease {CONTROLLER_NAME}: the API server does not answer: MaxRetryError$"
+        ):
             lead(configuration, "podtls-system", "a", never, timeout=(0.2, 0.2))
 
 
@@ -37,7 +40,7 @@ def test_every_request_for_the_lease_ends_without_an_answer(
     server.lease, server.held = lease, method
     server.hold.clear()
 
-    with pytest.raises(UnavailableError, match=f"^Lease {LEASE}: the API server does not answer: {error}$"):
+    with pytest.raises(UnavailableError, match=f"^Lease {CONTROLLER_NAME}: the API server does not answer: {error}$"):
         lead(configuration, "podtls-system", "a", never, timeout=(5, 0.5))
 
     assert server.requests[-1][0] == method

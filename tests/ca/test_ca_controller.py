@@ -10,9 +10,10 @@ from cryptography.x509.oid import NameOID
 
 from ca.authority import creation
 from ca.authority.authority import Template, certificate_pem, key_pem, parse, sign
-from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET, Secret, reconcile
+from ca.controller.reconcile import Secret, reconcile
 from ca.errors import ConfigurationError
 from contract.identity import TrustDomain
+from contract.names import ISSUING_SECRET, ROOT_SECRET
 from tests.fakes import FakeControlPlane
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -14,6 +14,7 @@ from ca.api.attest import AttestedPod, parse_lifetime
 from ca.errors import Caller
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import INIT_CONTAINER, INJECTED, STATUS
+from contract.status_annotation import InjectionStatus
 
 NOW = datetime(2030, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 TRUST_DOMAIN = TrustDomain("cluster.local")
@@ -36,7 +37,7 @@ def pod_object(**changes: Any) -> dict[str, Any]:
             "uid": UID,
             "creationTimestamp": "2030-05-01T11:00:00Z",
             "labels": {"app": "payments", INJECTED: "true"},
-            "annotations": {STATUS: f'{{"version":"0.1.0","record":"{RECORD_ID}"}}'},
+            "annotations": {STATUS: str(InjectionStatus("0.1.0", "mtls", "", RECORD_ID))},
         },
         "spec": {
             "serviceAccountName": "payments",

@@ -16,10 +16,10 @@ import pytest
 from cryptography import x509
 
 from ca.api import kube
-from ca.controller.kubernetes import FIELD_MANAGER, KubernetesControlPlane
-from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from ca.controller.kubernetes import KubernetesControlPlane
+from ca.controller.reconcile import Outcome, reconcile
 from contract.identity import TrustDomain
-from contract.names import ENV_TRUST_BUNDLE, INJECT
+from contract.names import CONTROLLER_NAME, ENV_TRUST_BUNDLE, INJECT, ISSUING_SECRET, ROOT_SECRET
 from injector.enroll import certificate, est
 from lab.cluster.door import SECONDS, give_address, pod_token
 from lab.cluster.installation import CONFIGURATION, CONFIGURATIONS, MANIFESTS, NAMESPACE, account_kubeconfig
@@ -146,7 +146,7 @@ def test_applying_the_manifests_again_does_not_touch_ca_bundle(alone: Podtls, ki
 
     owners = ca_bundle_owners(alone.cluster.get(kind, CONFIGURATION, "--show-managed-fields"))
     assert alone.ca_bundles() == {alone.bundle}
-    assert owners == {FIELD_MANAGER: 6}
+    assert owners == {CONTROLLER_NAME: 6}
 
 
 def ca_bundle_owners(configuration: Object) -> dict[str, int]:

@@ -12,10 +12,17 @@ import pytest
 
 from ca.api import kube
 from ca.api.events import REASON
-from ca.controller.kubernetes import CONFIGURATION, LEASE, KubernetesControlPlane, election
-from ca.controller.reconcile import BUNDLE_CONFIG_MAP, ISSUING_SECRET, ROOT_SECRET, Outcome, reconcile
+from ca.controller.kubernetes import KubernetesControlPlane, election
+from ca.controller.reconcile import Outcome, reconcile
 from ca.errors import UnavailableError as ControllerError
 from contract.identity import TrustDomain
+from contract.names import (
+    BUNDLE_CONFIG_MAP,
+    CONTROLLER_NAME,
+    ISSUING_SECRET,
+    ROOT_SECRET,
+    WEBHOOK_CONFIGURATION,
+)
 from injector.enroll import certificate, est
 from injector.errors import RefusedError, UnavailableError
 from lab.cluster.cluster import Cluster
@@ -216,10 +223,13 @@ CONTROLLER_FEELS: dict[Grant, tuple[Part, str]] = {
         for verb in ("get", "patch")
     },
     Grant("Role", "leases", "create"): (is_elected, "the Lease cannot be had"),
-    Grant("Role", "leases", "get", LEASE): (is_elected, "the Lease cannot be had"),
-    Grant("Role", "leases", "update", LEASE): (is_elected, "the Lease cannot be had"),
+    Grant("Role", "leases", "get", CONTROLLER_NAME): (is_elected, "the Lease cannot be had"),
+    Grant("Role", "leases", "update", CONTROLLER_NAME): (is_elected, "the Lease cannot be had"),
     **{
-        Grant("ClusterRole", f"{kind.lower()}s", verb, CONFIGURATION): (does_a_round, f"{kind} podtls: {FORBIDDEN}")
+        Grant("ClusterRole", f"{kind.lower()}s", verb, WEBHOOK_CONFIGURATION): (
+            does_a_round,
+            f"{kind} podtls: {FORBIDDEN}",
+        )
         for kind in (MUTATING, VALIDATING)
         for verb in ("get", "patch")
     },

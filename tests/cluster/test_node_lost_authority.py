@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from ca.controller.reconcile import ISSUING_SECRET, ROOT_SECRET
+from contract.names import ISSUING_SECRET, ROOT_SECRET
 from lab.cluster.cluster import Cluster
 from lab.cluster.errors import KubectlError
 from lab.cluster.node import Node

@@ -1,6 +1,5 @@
 """The proof that the evidence is whole: every patch and certificate of the demo stands in the logs, and they agree."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from audit.log import TornLine, read
 from audit.record import AdmissionRecord, CertificateRecord, Record
 from contract.names import STATUS
+from contract.status_annotation import InjectionStatus
 from lab.demo.proofs.refusals import Proof
 from lab.demo.stage import Stage
 from lab.sandbox.apiserver.store import Object
@@ -64,4 +64,4 @@ def _certificates(named: Mapping[str, str], records: Iterable[Record], serials: 
 
 
 def _record_id(pod: Object) -> str:
-    return str(json.loads(pod["metadata"]["annotations"][STATUS])["record"])
+    return InjectionStatus.parse(pod["metadata"]["annotations"][STATUS]).record

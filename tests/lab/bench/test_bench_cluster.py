@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 
 from contract.names import STATUS
+from contract.status_annotation import InjectionStatus
 from lab.bench import cluster
 from lab.bench.cluster import WITH, WITHOUT, Memory, Side
 from lab.bench.errors import BenchError
 
 
 def pod(record: str = "") -> dict[str, Any]:
-    """A stored pod; with `record`, an injected one that names it."""
-    return {"metadata": {"annotations": {STATUS: f'{{"record":"{record}"}}'} if record else {}}}
+    """A stored pod; with `record`, one hexadecimal digit, an injected one that names it."""
+    status = InjectionStatus("0.1.0", "mtls", "", record * 32)
+    return {"metadata": {"annotations": {STATUS: str(status)} if record else {}}}
 
 
 def record(name: str, decision: str = "inject") -> dict[str, Any]:
-    return {"id": name, "decision": decision}
+    return {"id": name * 32, "decision": decision}
 
 
 @pytest.mark.parametrize(

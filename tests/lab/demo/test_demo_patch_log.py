@@ -1,6 +1,5 @@
 """The proof of the patch log: it holds for whole logs, and fails for each kind of gap."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from audit.log import EvidenceLog
 from audit.record import AdmissionRecord, CertificateRecord
 from contract.names import STATUS
+from contract.status_annotation import InjectionStatus
 from lab.demo.proofs.evidence import everything_is_recorded
 
 PATCH_ID, OTHER_ID = "a" * 32, "b" * 32
@@ -25,7 +25,7 @@ CERTIFICATE = CertificateRecord(
     pod="payments-1", dns=[], ignored_names=[], serial="ff", patch_record=PATCH_ID,
 )  # fmt: skip
 POD: dict[str, Any] = {
-    "metadata": {"name": "payments-1", "annotations": {STATUS: json.dumps({"record": PATCH_ID})}},
+    "metadata": {"name": "payments-1", "annotations": {STATUS: str(InjectionStatus("0.1.0", "mtls", "", PATCH_ID))}},
 }
 
 

@@ -82,7 +82,7 @@ def test_no_service_for_a_tls_port_is_refused_with_what_to_write(service: dict[s
     ("upstreams", "host", "port"),
     [
         pytest.param("payments.shop:80=443", "payments.shop", 80, id="short"),
-        pytest.param("other.shop:80, payments.shop.svc:8080", "payments.shop.svc", 8080, id="the second of two"),
+        pytest.param("other.shop:80,payments.shop.svc:8080", "payments.shop.svc", 8080, id="the second of two"),
         pytest.param("payments:81", "payments", 81, id="of the own namespace"),
         pytest.param("payments.shop.svc.cluster.local:80", "payments.shop.svc.cluster.local", 80, id="in full"),
     ],
