@@ -67,7 +67,7 @@ class Settings:
 
     @property
     def rules(self) -> Rules:
-        """What attest() needs of all this."""
+        """What attest_pod() needs of all this."""
         return Rules(self.trust_domain, self.source_address)
 
 

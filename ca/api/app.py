@@ -18,8 +18,8 @@ from audit.log import EvidenceLog
 from audit.record import Record
 from ca import bootstrap, evidence
 from ca.api import csr, est, events, kube
-from ca.api.attest import Claim, Cluster, attest
-from ca.api.names import names
+from ca.api.attest import Claim, Cluster, attest_pod
+from ca.api.names import decide_names
 from ca.api.objects import Service
 from ca.authority import authority as authorities
 from ca.authority.authority import Authority
@@ -93,9 +93,9 @@ def create_app(
         # One authority per request, so the chain we return is the one that signed, even if the controller renews the
         # authority in between.
         occasion, issuer = begin(), authority()
-        pod = attest(_claim(), cluster, settings.rules, occasion.time)
+        pod = attest_pod(_claim(), cluster, settings.rules, occasion.time)
         proven = csr.public_key(_certificate_request())
-        subject = names(pod, cluster.services(pod.identity.namespace), settings.zone)
+        subject = decide_names(pod.facts, cluster.services(pod.facts.identity.namespace), settings.zone)
         leaf = issue(proven.key, subject, authority=issuer, now=occasion.time, lifetime=pod.lifetime)
         log.append(evidence.issued(occasion, pod, subject, leaf, ignored_names=proven.ignored_names))
         return _respond(pod.caller, leaf, issuer)
@@ -103,8 +103,8 @@ def create_app(
     @app.get(PATH_NAMES)
     def current_names() -> Response:
         """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
-        pod = attest(_claim(), cluster, settings.rules, clock())
-        subject = names(pod, cluster.services(pod.identity.namespace), settings.zone)
+        pod = attest_pod(_claim(), cluster, settings.rules, clock())
+        subject = decide_names(pod.facts, cluster.services(pod.facts.identity.namespace), settings.zone)
         return Response(orjson.dumps({"dns": subject.dns, "uri": subject.uri}), mimetype="application/json")
 
     @app.get(PATH_CACERTS)

@@ -1,4 +1,4 @@
-"""attest(): from a bearer token to the pod that holds it, as the API server sees both. No CSR, no names, no signing.
+"""From a bearer token to the pod that holds it, as the API server sees both. No CSR, no names, no signing.
 
 Every condition that fails has its own reason: the caller reads it, the log records it, the tests assert it.
 """
@@ -11,19 +11,13 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
+from ca.api.names import PodFacts
 from ca.api.objects import Pod, TokenReview, UserInfo
 from ca.errors import Caller, PendingError, RefusedError, UnauthenticatedError, UnavailableError
 from contract.errors import GrammarError, IdentityError
 from contract.grammar import Lifetime
 from contract.identity import TrustDomain, WorkloadIdentity
-from contract.names import (
-    AUDIENCE,
-    INIT_CONTAINER,
-    INJECTED,
-    LIFETIME,
-    LIFETIME_SECONDS,
-    STATUS,
-)
+from contract.names import AUDIENCE, INIT_CONTAINER, INJECTED, LIFETIME, LIFETIME_SECONDS, STATUS
 from contract.status_annotation import read_record_id
 
 Address = IPv4Address | IPv6Address
@@ -39,6 +33,7 @@ _EXTRAS: Final = ("pod-name", "pod-uid", "node-name", "credential-id")
 _ADDRESS_PATIENCE: Final = timedelta(seconds=30)
 
 _FINISHED: Final = ("Succeeded", "Failed")
+_DEFAULT_LIFETIME: Final = timedelta(seconds=LIFETIME_SECONDS)
 
 
 class TokenReviewer(Protocol):
@@ -86,19 +81,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class AttestedPod:
-    """A running, injected pod that holds the token it came with. Made by attest() alone."""
+    """A running, injected pod that holds the token it came with. Made by attest_pod() alone."""
 
-    identity: WorkloadIdentity
+    facts: PodFacts
     caller: Caller
-    labels: dict[str, str]
-    hostname: str
-    subdomain: str
-    addresses: tuple[Address, ...]
     lifetime: timedelta
     patch_record: str
 
 
-def attest(claim: Claim, cluster: Cluster, rules: Rules, now: datetime) -> AttestedPod:
+def attest_pod(claim: Claim, cluster: Cluster, rules: Rules, now: datetime) -> AttestedPod:
     """The pod behind a request.
 
     Raises UnauthenticatedError, RefusedError (authenticated, but not a pod that we certify), PendingError (its address
@@ -117,27 +108,33 @@ def attest(claim: Claim, cluster: Cluster, rules: Rules, now: datetime) -> Attes
         _require_address(claim.source, addresses, caller, age=now - _last_change(pod))
     annotations = pod.metadata.annotations or {}
     return AttestedPod(
-        identity=identity,
+        facts=_read_facts(pod, identity, addresses),
         caller=caller,
-        labels=pod.metadata.labels or {},
-        hostname=pod.spec.hostname or "",
-        subdomain=pod.spec.subdomain or "",
-        addresses=addresses,
         lifetime=parse_lifetime(annotations.get(LIFETIME, "")),
         # A pointer for auditors, not a fact that we rely on.
         patch_record=read_record_id(annotations.get(STATUS)),
     )
 
 
+def _read_facts(pod: Pod, identity: WorkloadIdentity, addresses: tuple[Address, ...]) -> PodFacts:
+    return PodFacts(
+        identity=identity,
+        labels=pod.metadata.labels or {},
+        hostname=pod.spec.hostname or "",
+        subdomain=pod.spec.subdomain or "",
+        addresses=addresses,
+    )
+
+
 def parse_lifetime(text: str) -> timedelta:
-    """The lifetime that a pod asks for (`<int>(s|m|h|d)`); the default where it asks for none within the bounds.
+    """The lifetime that a pod asks for; the default where it asks for none, or for one that the CA does not give.
 
     Raises nothing: the webhook has refused a bad value with a message, and a pod changed since needs a certificate.
     """
     try:
         return timedelta(seconds=Lifetime.parse(text).seconds)
     except GrammarError:
-        return timedelta(seconds=LIFETIME_SECONDS)
+        return _DEFAULT_LIFETIME
 
 
 def _bearer_token(authorization: str) -> str:

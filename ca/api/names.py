@@ -1,6 +1,6 @@
-"""names(): which names a pod's certificate carries, decided from the live cluster alone. Pure: no clock, no API.
+"""Which names a pod's certificate carries, decided from the live cluster alone. Pure: no clock, no API, no proof.
 
-Nothing of a request comes in here: the names of a CSR are ignored (csr.py), hostnameOverride is never read.
+Nothing of a request comes in here: the names of a CSR are ignored (csr.py), and hostnameOverride is never read.
 """
 
 import re
@@ -9,17 +9,27 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from ca.api.attest import AttestedPod
 from ca.api.objects import Service
 from contract.dns import is_dns_name
 from contract.identity import WorkloadIdentity
 
-# One or two labels may be somebody else's name in the outside world (`payments`, `payments.shop`), so no certificate of
-# ours carries them.
+# One or two labels (`payments`, `payments.shop`) may be the name of another party in the outside world, so our
+# certificates do not carry them.
 _FEWEST_LABELS: Final = 3
 
 _HEADLESS: Final = "None"  # spec.clusterIP of a Service without a virtual address
 _EXTERNAL_NAME: Final = "ExternalName"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What a pod's names follow from, as the API server shows it. Says nothing about who asks: that is attest.py's."""
+
+    identity: WorkloadIdentity
+    labels: dict[str, str]
+    hostname: str
+    subdomain: str
+    addresses: tuple[IPv4Address | IPv6Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +45,16 @@ class Names:
         return str(self.identity)
 
 
-def names(pod: AttestedPod, services: Iterable[Service], zone: str) -> Names:
+def decide_names(pod: PodFacts, services: Iterable[Service], zone: str) -> Names:
     """The names of `pod`: its Services' names, its own name in a headless one, its address names. Raises nothing.
 
-    A name that is no DNS name of three labels or more is left out, never repaired.
+    A name that is not a DNS name of three labels or more is left out, never repaired.
     """
     found = {*_service_names(pod, services, zone), *_address_names(pod, zone)}
     return Names(pod.identity, tuple(sorted(name for name in found if _is_allowed(name))))
 
 
-def _service_names(pod: AttestedPod, services: Iterable[Service], zone: str) -> Iterator[str]:
+def _service_names(pod: PodFacts, services: Iterable[Service], zone: str) -> Iterator[str]:
     for service in services:
         if not _selects(service, pod):
             continue
@@ -55,7 +65,7 @@ def _service_names(pod: AttestedPod, services: Iterable[Service], zone: str) -> 
             yield from (f"{pod.hostname}.{name}", f"{pod.hostname}.{name}.{zone}")
 
 
-def _selects(service: Service, pod: AttestedPod) -> bool:
+def _selects(service: Service, pod: PodFacts) -> bool:
     # An ExternalName's selector is ignored by Kubernetes; an empty selector selects no pod (its endpoints are made
     # by hand), whatever the empty set of conditions would say.
     if service.spec.type == _EXTERNAL_NAME or not service.spec.selector:
@@ -63,7 +73,7 @@ def _selects(service: Service, pod: AttestedPod) -> bool:
     return service.spec.selector.items() <= pod.labels.items()
 
 
-def _address_names(pod: AttestedPod, zone: str) -> Iterator[str]:
+def _address_names(pod: PodFacts, zone: str) -> Iterator[str]:
     for address in pod.addresses:
         yield f"{_address_label(address)}.{pod.identity.namespace}.pod.{zone}"
 
@@ -76,4 +86,4 @@ def _address_label(address: IPv4Address | IPv6Address) -> str:
 
 
 def _is_allowed(name: str) -> bool:
-    return is_dns_name(name) and len(name.split(".")) >= _FEWEST_LABELS
+    return name.count(".") >= _FEWEST_LABELS - 1 and is_dns_name(name)

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ca.api.attest import AttestedPod, parse_lifetime
-from ca.api.names import names
+from ca.api.attest import parse_lifetime
+from ca.api.names import PodFacts, decide_names
 from ca.api.objects import Service
-from ca.errors import Caller
 from contract.errors import IdentityError
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import ENV_MODE, ENV_PORTS, ENV_TRUST_BUNDLE, ENV_TRUST_DOMAIN, INIT_CONTAINER, LIFETIME
@@ -71,19 +70,15 @@ def _names(pod: Object, around: Surroundings, trust_domain: str) -> tuple[str, t
         return "", ()
     if is_finished(pod):
         return str(identity), ()
-    # As ca.api.attest makes it of a token and this pod; here nobody has proved anything, and nothing is signed.
-    unproved = AttestedPod(
+    facts = PodFacts(
         identity=identity,
-        caller=Caller(),
         labels=labels(pod),
         hostname=spec.get("hostname", ""),
         subdomain=spec.get("subdomain", ""),
         addresses=tuple(ip_address(address["ip"]) for address in status.get("podIPs") or []),
-        lifetime=parse_lifetime(""),
-        patch_record="",
     )
     services = msgspec.convert(list(around.services), list[Service])
-    return str(identity), names(unproved, services, around.zone).dns
+    return str(identity), decide_names(facts, services, around.zone).dns
 
 
 def _trust(pem: str, published: trust.Certificates) -> Trust:

@@ -1,4 +1,4 @@
-"""attest(): each condition with its own reason, and what an attested pod is."""
+"""Attesting: each condition with its own reason, and what an attested pod is."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ca.api.attest import Claim, Rules, SourceAddress, attest, parse_lifetime
+from ca.api.attest import Claim, Rules, SourceAddress, attest_pod, parse_lifetime
 from ca.errors import Caller, PendingError, RefusedError, UnauthenticatedError, UnavailableError
 from contract.names import AUDIENCE, INJECTED, LIFETIME, STATUS
 from tests.ca.world import ADDRESS, IDENTITY, NOW, RECORD_ID, TRUST_DOMAIN, UID, pod_object, user_of
@@ -22,15 +22,15 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def test_running_injected_pod_is_attested(cluster: FakeCluster, token: str) -> None:
-    pod = attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+    pod = attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
-    assert pod.identity == IDENTITY
+    assert pod.facts.identity == IDENTITY
     assert pod.caller == CALLER
-    assert pod.labels["app"] == "payments"
-    assert pod.addresses == (ip_address(ADDRESS), ip_address("fd00::3"))
+    assert pod.facts.labels["app"] == "payments"
+    assert pod.facts.addresses == (ip_address(ADDRESS), ip_address("fd00::3"))
     assert pod.lifetime == timedelta(hours=24)
     assert pod.patch_record == RECORD_ID
-    assert (pod.hostname, pod.subdomain) == ("", "")
+    assert (pod.facts.hostname, pod.facts.subdomain) == ("", "")
     assert cluster.asked == ["review", "pod"]
 
 
@@ -46,25 +46,25 @@ def test_running_injected_pod_is_attested(cluster: FakeCluster, token: str) -> N
 )
 def test_request_without_a_bearer_token_asks_nobody(authorization: str, reason: str, cluster: FakeCluster) -> None:
     with pytest.raises(UnauthenticatedError, match=reason):
-        attest(Claim(authorization, ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(authorization, ADDRESS), cluster, RULES, NOW)
 
     assert cluster.asked == []
 
 
 def test_scheme_is_read_in_any_case(cluster: FakeCluster, token: str) -> None:
-    assert attest(Claim(f"bEARER  {token}", ADDRESS), cluster, RULES, NOW).identity == IDENTITY
+    assert attest_pod(Claim(f"bEARER  {token}", ADDRESS), cluster, RULES, NOW).facts.identity == IDENTITY
 
 
 def test_unknown_or_expired_token_is_not_authenticated(cluster: FakeCluster) -> None:
     with pytest.raises(UnauthenticatedError, match="does not know the token, or it has expired"):
-        attest(Claim("Bearer expired", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim("Bearer expired", ADDRESS), cluster, RULES, NOW)
 
 
 def test_token_for_another_audience_is_not_authenticated(cluster: FakeCluster) -> None:
     token = cluster.issue_token(user_of(pod_object()), "https://kubernetes.default.svc")
 
     with pytest.raises(UnauthenticatedError, match="does not know the token"):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
     # One question, with our audience; never a second one without.
     assert cluster.asked == ["review"]
@@ -74,7 +74,7 @@ def test_answer_that_does_not_name_our_audience_is_not_believed(cluster: FakeClu
     cluster.ignores_audiences = True
 
     with pytest.raises(UnauthenticatedError, match="audience is not podtls-ca"):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 def _user(change: Change) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_token_that_does_not_fit_its_pod_is_refused(change: Change, reason: str,
     token = cluster.issue_token(_user(change), AUDIENCE)
 
     with pytest.raises(RefusedError, match=reason):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_pod_that_we_do_not_certify_is_refused(
     cluster.pods["shop", "payments-1"] = pod_object(**changes)
 
     with pytest.raises(RefusedError, match=reason) as caught:
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
     assert caught.value.caller == CALLER
 
@@ -159,12 +159,12 @@ def test_pod_that_we_do_not_certify_is_refused(
     ],
 )
 def test_any_address_of_the_pod_will_do(source: str, cluster: FakeCluster, token: str) -> None:
-    assert attest(Claim(f"Bearer {token}", source), cluster, RULES, NOW).identity == IDENTITY
+    assert attest_pod(Claim(f"Bearer {token}", source), cluster, RULES, NOW).facts.identity == IDENTITY
 
 
 def test_request_without_a_source_address_is_refused(cluster: FakeCluster, token: str) -> None:
     with pytest.raises(RefusedError, match="source address '' is no address: the front has to say it"):
-        attest(Claim(f"Bearer {token}", ""), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ""), cluster, RULES, NOW)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_address_is_waited_for_and_then_refused(
     with pytest.raises(
         expected, match=r"source address 10\.1\.2\.3 is not the pod's, the API server shows (none|10\.)"
     ):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 @pytest.mark.parametrize(
@@ -208,26 +208,26 @@ def test_old_pod_that_changed_a_moment_ago_is_waited_for(
     cluster.pods["shop", "payments-1"] = pod_object(**_status({"podIPs": [{"ip": "10.9.9.9"}], **status}))
 
     with pytest.raises(PendingError, match=r"is not the pod's, the API server shows 10\.9\.9\.9$"):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 @pytest.mark.parametrize("source", ["10.9.9.9", ""])
 def test_address_is_only_recorded_when_the_installation_says_so(source: str, cluster: FakeCluster, token: str) -> None:
-    assert attest(Claim(f"Bearer {token}", source), cluster, RECORD, NOW).identity == IDENTITY
+    assert attest_pod(Claim(f"Bearer {token}", source), cluster, RECORD, NOW).facts.identity == IDENTITY
 
 
 def test_address_that_is_none_is_the_api_servers_fault(cluster: FakeCluster, token: str) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(status__podIPs=[{"ip": "garbage"}])
 
     with pytest.raises(UnavailableError, match="a pod address that is none"):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 def test_api_server_that_is_down_attests_nobody(cluster: FakeCluster, token: str) -> None:
     cluster.down = UnavailableError("the API server does not answer")
 
     with pytest.raises(UnavailableError, match="does not answer"):
-        attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+        attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 
 @pytest.mark.parametrize(
@@ -256,18 +256,14 @@ def test_lifetime_is_the_pods_within_the_bounds(text: str, seconds: int) -> None
     "status",
     [
         pytest.param(None, id="absent"),
-        pytest.param("no JSON", id="no JSON"),
-        pytest.param("[]", id="a list"),
-        pytest.param('{"record": 1}', id="a number"),
-        pytest.param('{"record": "x"}', id="no id"),
-        pytest.param("{}", id="empty"),
+        pytest.param("no JSON", id="not ours"),
     ],
 )
 def test_status_without_a_record_id_points_nowhere(status: str | None, cluster: FakeCluster, token: str) -> None:
     annotations = {} if status is None else {STATUS: status}
     cluster.pods["shop", "payments-1"] = pod_object(metadata__annotations=annotations or None)
 
-    assert attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW).patch_record == ""
+    assert attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW).patch_record == ""
 
 
 def test_lifetime_hostname_and_subdomain_come_from_the_pod(cluster: FakeCluster, token: str) -> None:
@@ -275,9 +271,9 @@ def test_lifetime_hostname_and_subdomain_come_from_the_pod(cluster: FakeCluster,
         metadata__annotations={LIFETIME: "1h"}, spec__hostname="db-0", spec__subdomain="db"
     )
 
-    pod = attest(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
+    pod = attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
-    assert (pod.lifetime, pod.hostname, pod.subdomain) == (timedelta(hours=1), "db-0", "db")
+    assert (pod.lifetime, pod.facts.hostname, pod.facts.subdomain) == (timedelta(hours=1), "db-0", "db")
 
 
 def _before(seconds: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ca.api import kube
-from ca.api.attest import Claim, Rules, SourceAddress, attest
+from ca.api.attest import Claim, Rules, SourceAddress, attest_pod
 from ca.api.https import Connections
 from ca.errors import ConfigurationError, UnavailableError
 from contract.names import AUDIENCE
@@ -23,7 +23,7 @@ def test_pod_is_attested_over_one_connection_that_is_kept(
     claim = Claim(f"Bearer {token}", ADDRESS)
 
     for _ in range(3):
-        assert attest(claim, api, Rules(TRUST_DOMAIN, SourceAddress.REQUIRE), NOW).identity == IDENTITY
+        assert attest_pod(claim, api, Rules(TRUST_DOMAIN, SourceAddress.REQUIRE), NOW).facts.identity == IDENTITY
         assert [service.metadata.name for service in api.services("shop")] == ["payments"]
 
     assert server.connections == 1

@@ -1,4 +1,4 @@
-"""names(): the table of which names a pod gets."""
+"""The table of which names a pod gets."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from ca.api.names import names
+from ca.api.names import decide_names
 from ca.api.objects import Service
-from tests.ca.world import IDENTITY, attested, service_object
+from tests.ca.world import IDENTITY, pod_facts, service_object
 
 ZONE = "cluster.local"
 
 
 def dns(services: list[dict[str, Any]], **changes: Any) -> tuple[str, ...]:
-    found = names(attested(**changes), msgspec.convert(services, list[Service]), ZONE)
+    found = decide_names(pod_facts(**changes), msgspec.convert(services, list[Service]), ZONE)
     assert found.uri == "spiffe://cluster.local/ns/shop/sa/payments"
     return found.dns
 
@@ -112,10 +112,10 @@ def test_name_that_is_no_dns_label_is_left_out(name: str) -> None:
 
 def test_name_longer_than_dns_allows_is_left_out() -> None:
     zone = ".".join(["z" * 60] * 4)
-    pod = attested()
+    pod = pod_facts()
     services = msgspec.convert([service_object("payments", {"app": "payments"})], list[Service])
 
-    assert names(pod, services, zone).dns == ("payments.shop.svc",)
+    assert decide_names(pod, services, zone).dns == ("payments.shop.svc",)
 
 
 def test_hostname_of_two_services_appears_under_its_own_only() -> None:
@@ -131,10 +131,10 @@ def test_hostname_of_two_services_appears_under_its_own_only() -> None:
 
 
 def test_no_name_has_fewer_than_three_labels() -> None:
-    pod = replace(attested(addresses=(ip_address("10.0.0.1"),)), identity=IDENTITY)
+    pod = replace(pod_facts(addresses=(ip_address("10.0.0.1"),)), identity=IDENTITY)
     services = msgspec.convert([service_object("payments", {"app": "payments"})], list[Service])
 
-    found = names(pod, services, "zone").dns
+    found = decide_names(pod, services, "zone").dns
 
     assert all(len(name.split(".")) >= 3 for name in found)
     assert "payments.shop" not in found

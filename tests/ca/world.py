@@ -10,8 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ca.api.attest import AttestedPod, parse_lifetime
-from ca.errors import Caller
+from ca.api.names import PodFacts
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import INIT_CONTAINER, INJECTED, STATUS
 from contract.status_annotation import InjectionStatus
@@ -37,7 +36,7 @@ def pod_object(**changes: Any) -> dict[str, Any]:
             "uid": UID,
             "creationTimestamp": "2030-05-01T11:00:00Z",
             "labels": {"app": "payments", INJECTED: "true"},
-            "annotations": {STATUS: str(InjectionStatus("0.1.0", "mtls", "", RECORD_ID))},
+            "annotations": {STATUS: str(InjectionStatus("0.1.0", "mtls", "8443=8080", RECORD_ID))},
         },
         "spec": {
             "serviceAccountName": "payments",
@@ -76,19 +75,16 @@ def service_object(name: str, selector: dict[str, str] | None, **spec: Any) -> d
     }
 
 
-def attested(**changes: Any) -> AttestedPod:
-    """An AttestedPod of namespace shop."""
+def pod_facts(**changes: Any) -> PodFacts:
+    """What the names of a pod of namespace shop follow from."""
     values: dict[str, Any] = {
         "identity": IDENTITY,
-        "caller": Caller("shop", "payments", "payments-1", UID, "node-1", "JTI=1"),
         "labels": {"app": "payments"},
         "hostname": "",
         "subdomain": "",
         "addresses": (),
-        "lifetime": parse_lifetime(""),
-        "patch_record": "",
     }
-    return AttestedPod(**{**values, **changes})
+    return PodFacts(**{**values, **changes})
 
 
 def request_der(key: Key, *, names: list[x509.GeneralName] | None = None, common_name: str = "") -> bytes:
