@@ -2,9 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from typing import Final
 
 from flask import Flask, Response
@@ -19,15 +18,16 @@ from contract.names import BODY_LIMIT, CAPTURES, HEADER_CALLER, HEADER_SOURCE, M
 from serving.logs import configure_logging
 from serving.reload import ReloadedValue
 from serving.routes import add_metrics_route, add_probe_routes, handle_http_errors
-from webhook.bundle import load_pod_settings
+from webhook.bundle import load_bundle
 from webhook.decision import Defaults, Deny, Inject, Skip, decide
 from webhook.errors import WebhookError
 from webhook.evidence import Arrival, Journal, Log
 from webhook.injection import inject
 from webhook.metrics import Metrics
-from webhook.review import parse, respond
-from webhook.settings import PodSettings, Settings
-from webhook.workloads import parse_workload, warn
+from webhook.request import parse_request
+from webhook.response import respond
+from webhook.settings import InjectionSettings, Settings
+from webhook.workloads import parse_workload, warn_of_pods
 
 _JSON: Final = "application/json"
 _DEFAULTS: Final = f"<any({','.join(MODES)}):mode>/<any({','.join(CAPTURES)}):capture>"
@@ -48,32 +48,36 @@ def create_app(settings: Settings, log: Log) -> Flask:
     metrics = Metrics(registry)
     journal = Journal(log, settings.replica, metrics)
     bundle_file = settings.trust_bundle_file
-    current = ReloadedValue([bundle_file], partial(load_pod_settings, settings.pods, bundle_file))
+    bundle = ReloadedValue([bundle_file], partial(load_bundle, bundle_file))
 
     def check_ready() -> None:
         # What an admission needs: the trust bundle can be read, the evidence log written.
-        current.get()
+        bundle.get()
         log.check_writable()
 
     @app.post(f"/mutate/{_DEFAULTS}")
-    @_arriving(current, metrics)
-    def mutate(arrival: Arrival) -> bytes:
+    def mutate(mode: str, capture: str) -> Response:
         """A Pod comes in, a patch goes out; what it does to the Pod is `decide` and `inject`."""
-        request = parse(arrival.body)
-        decision = decide(request, arrival.defaults, arrival.settings)
-        match decision:
-            case Inject():
-                operations = inject(request.pod, decision, arrival.record_id, arrival.settings)
-            case Skip() | Deny():
-                operations = []
-        journal.append(arrival, request, decision, operations)
-        return respond(request, decision, operations, arrival.record_id)
+        _check_content_type()
+        with metrics.seconds.time():
+            arrival = _receive(Defaults(mode, capture), settings, bundle)
+            request = parse_request(arrival.body)
+            decision = decide(request, arrival.defaults, arrival.settings.pods.policy)
+            match decision:
+                case Inject():
+                    operations = inject(request.pod, decision, arrival.record_id, arrival.settings)
+                case Skip() | Deny():
+                    operations = []
+            journal.append(arrival, request, decision, operations)
+            return Response(respond(request, decision, operations, arrival.record_id), mimetype=_JSON)
 
     @app.post(f"/warn/{_DEFAULTS}")
-    @_arriving(current, metrics)
-    def warn_of(arrival: Arrival) -> bytes:
-        """A workload comes in, warnings of what will become of its pods go out."""
-        return warn(parse_workload(arrival.body), arrival.defaults, arrival.settings)
+    def warn(mode: str, capture: str) -> Response:
+        """A workload comes in, warnings of what its pods will meet go out."""
+        _check_content_type()
+        with metrics.seconds.time():
+            workload = parse_workload(http.get_data(cache=False))
+            return Response(warn_of_pods(workload, Defaults(mode, capture), settings.pods.policy), mimetype=_JSON)
 
     add_probe_routes(app, check_ready)
     add_metrics_route(app, registry, settings.metrics_directory)
@@ -81,37 +85,28 @@ def create_app(settings: Settings, log: Log) -> Flask:
     return app
 
 
-def _arriving(
-    current: ReloadedValue[PodSettings], metrics: Metrics
-) -> Callable[[Callable[[Arrival], bytes]], Callable[[str, str], Response]]:
-    """Fixes clock, randomness, headers and settings before the flow begins, and makes its bytes an HTTP answer."""
+def _check_content_type() -> None:
+    if http.mimetype != _JSON:
+        raise UnsupportedMediaType(f"Content-Type: got {http.mimetype!r}, expected {_JSON}")
 
-    def decorate(flow: Callable[[Arrival], bytes]) -> Callable[[str, str], Response]:
-        @wraps(flow)
-        def view(mode: str, capture: str) -> Response:
-            if http.mimetype != _JSON:
-                raise UnsupportedMediaType(f"Content-Type: got {http.mimetype!r}, expected {_JSON}")
-            with metrics.seconds.time():
-                arrival = Arrival(
-                    body=http.get_data(cache=False),
-                    defaults=Defaults(mode, capture),
-                    settings=current.get(),
-                    record_id=secrets.token_hex(16),
-                    time=datetime.now(UTC),
-                    source=http.headers.get(HEADER_SOURCE, "unknown"),
-                    caller="verified" if http.headers.get(HEADER_CALLER) == "verified" else "unverified",
-                )
-                return Response(flow(arrival), mimetype=_JSON)
 
-        return view
-
-    return decorate
+def _receive(defaults: Defaults, settings: Settings, bundle: ReloadedValue[str]) -> Arrival:
+    """Fixes body, headers, clock, randomness and settings before the flow begins, so that the rest is pure."""
+    return Arrival(
+        body=http.get_data(cache=False),
+        defaults=defaults,
+        settings=InjectionSettings(settings.pods, bundle.get()),
+        record_id=secrets.token_hex(16),
+        time=datetime.now(UTC),
+        source=http.headers.get(HEADER_SOURCE, "unknown"),
+        caller="verified" if http.headers.get(HEADER_CALLER) == "verified" else "unverified",
+    )
 
 
 def _handle_errors(app: Flask, metrics: Metrics) -> None:
     """Makes every response other than 200 a metav1.Status; our own bugs arrive here as Flask's 500."""
 
-    def respond(code: int, message: str) -> Response:
+    def answer_failure(code: int, message: str) -> Response:
         metrics.failures.labels(code).inc()
         # No Retry-After, unlike the edge proxy: kube-apiserver would retry until its timeout and then report that
         # instead of our reason. These failures (bundle, log) last longer than a retry.
@@ -119,7 +114,7 @@ def _handle_errors(app: Flask, metrics: Metrics) -> None:
 
     @app.errorhandler(WebhookError)
     @app.errorhandler(AuditError)
-    def expected(error: WebhookError | AuditError) -> Response:
-        return respond(error.http_status, f"podtls: {error}")
+    def answer_expected(error: WebhookError | AuditError) -> Response:
+        return answer_failure(error.http_status, f"podtls: {error}")
 
-    handle_http_errors(app, respond)
+    handle_http_errors(app, answer_failure)

@@ -1,13 +1,11 @@
 """The trust bundle that goes into every injected Pod: read and parsed. No policy."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from webhook.errors import TrustBundleError
-from webhook.settings import PodSettings
 
 # Every Pod carries the bundle twice, and etcd takes objects of 1.5 MiB: far more than a few roots is a mistake.
 _MAX_BYTES = 64 * 1024
@@ -27,10 +25,10 @@ def parse_bundle(pem: bytes) -> str:
     return "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
 
 
-def load_pod_settings(settings: PodSettings, file: Path) -> PodSettings:
-    """Returns `settings` with the bundle of `file`; raises TrustBundleError naming the file when it cannot be read."""
+def load_bundle(file: Path) -> str:
+    """Returns the certificates in `file`; raises TrustBundleError naming the file when it cannot be read."""
     try:
         pem = file.read_bytes()
     except OSError as error:
         raise TrustBundleError(f"trust bundle {file}: {error.strerror or error}") from error
-    return replace(settings, trust_bundle=parse_bundle(pem))
+    return parse_bundle(pem)

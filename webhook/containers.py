@@ -32,17 +32,17 @@ from contract.names import (
     TOKEN_VOLUME,
 )
 from webhook.decision import Inject
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings
 
 
-def init_container(plan: Inject, settings: PodSettings) -> dict[str, Any]:
+def build_init_container(plan: Inject, settings: InjectionSettings) -> dict[str, Any]:
     """Returns podtls-init: key, CSR, certificate and nginx.conf, before anything else of the Pod runs."""
-    return _container(INIT_CONTAINER, plan.init_image, [INJECTOR_COMMAND, "init"], plan, settings)
+    return _build_container(INIT_CONTAINER, [INJECTOR_COMMAND, "init"], plan, settings)
 
 
-def sidecar(plan: Inject, settings: PodSettings) -> dict[str, Any]:
+def build_sidecar(plan: Inject, settings: InjectionSettings) -> dict[str, Any]:
     """Returns podtls-nginx, a native sidecar: the app starts when its startupProbe says that TLS is up."""
-    container = _container(SIDECAR_CONTAINER, plan.sidecar_image, [SIDECAR_COMMAND], plan, settings)
+    container = _build_container(SIDECAR_CONTAINER, [SIDECAR_COMMAND], plan, settings)
     container["restartPolicy"] = "Always"
     container["startupProbe"] = {
         "exec": {"command": [SIDECAR_COMMAND, "ready"]},
@@ -53,16 +53,16 @@ def sidecar(plan: Inject, settings: PodSettings) -> dict[str, Any]:
     }
     if plan.ports:
         container["ports"] = [
-            {"name": _port_name(index), "containerPort": pair.tls, "protocol": "TCP"}
+            {"name": _name_port(index), "containerPort": pair.tls, "protocol": "TCP"}
             for index, pair in enumerate(plan.ports, start=1)
         ]
     return container
 
 
-def volumes() -> list[dict[str, Any]]:
+def build_volumes() -> list[dict[str, Any]]:
     """Returns the three volumes of our containers: generation, token, and what covers the default API token path."""
     token = {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
-    # 0644: with 0400 the file would be root's alone, and our uid is another one.
+    # 0644: with 0400 only root could read the file, and we run as another uid.
     projected = {"defaultMode": 0o644, "sources": [{"serviceAccountToken": token}]}
     return [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
@@ -71,26 +71,26 @@ def volumes() -> list[dict[str, Any]]:
     ]
 
 
-def _container(name: str, image: str, command: list[str], plan: Inject, settings: PodSettings) -> dict[str, Any]:
+def _build_container(name: str, command: list[str], plan: Inject, settings: InjectionSettings) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": name,
-        "image": image,
+        "image": plan.mirrored_images.get(name, settings.pods.image),
         "imagePullPolicy": "IfNotPresent",
         "command": command,
-        "env": _environment(plan, settings),
-        "volumeMounts": _mounts(),
-        "securityContext": _security_context(settings),
+        "env": _build_environment(plan, settings),
+        "volumeMounts": _build_mounts(),
+        "securityContext": _build_security_context(settings.pods.run_as_user),
         "terminationMessagePath": TERMINATION_MESSAGE,
         "terminationMessagePolicy": "File",
     }
     if plan.set_resources:
         # Requests equal limits, so that a Pod of QoS class Guaranteed stays one.
-        amounts = {"cpu": settings.cpu, "memory": settings.memory}
+        amounts = {"cpu": settings.pods.cpu, "memory": settings.pods.memory}
         container["resources"] = {"limits": amounts, "requests": dict(amounts)}
     return container
 
 
-def _mounts() -> list[dict[str, Any]]:
+def _build_mounts() -> list[dict[str, Any]]:
     return [
         {"name": RUN_VOLUME, "mountPath": RUN_DIRECTORY},
         {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
@@ -99,29 +99,29 @@ def _mounts() -> list[dict[str, Any]]:
     ]
 
 
-def _environment(plan: Inject, settings: PodSettings) -> list[dict[str, Any]]:
+def _build_environment(plan: Inject, settings: InjectionSettings) -> list[dict[str, Any]]:
     return [
-        _value(ENV_CA_URL, settings.ca_url),
-        _value(ENV_TRUST_BUNDLE, settings.trust_bundle),
-        _value(ENV_TRUST_DOMAIN, settings.trust_domain),
-        _field(ENV_NAMESPACE, "metadata.namespace"),
-        _field(ENV_SERVICE_ACCOUNT, "spec.serviceAccountName"),
-        _value(ENV_MODE, plan.mode),
-        _value(ENV_PORTS, plan.ports_text),
-        _value(ENV_UPSTREAMS, ",".join(str(upstream) for upstream in plan.upstreams)),
-        _value(ENV_BUDGET, str(plan.budget_seconds)),
+        _build_variable(ENV_CA_URL, settings.pods.ca_url),
+        _build_variable(ENV_TRUST_BUNDLE, settings.trust_bundle),
+        _build_variable(ENV_TRUST_DOMAIN, settings.pods.trust_domain),
+        _build_field_variable(ENV_NAMESPACE, "metadata.namespace"),
+        _build_field_variable(ENV_SERVICE_ACCOUNT, "spec.serviceAccountName"),
+        _build_variable(ENV_MODE, plan.mode),
+        _build_variable(ENV_PORTS, plan.ports_text),
+        _build_variable(ENV_UPSTREAMS, ",".join(str(upstream) for upstream in plan.upstreams)),
+        _build_variable(ENV_BUDGET, str(plan.budget_seconds)),
     ]
 
 
-def _value(name: str, value: str) -> dict[str, Any]:
+def _build_variable(name: str, value: str) -> dict[str, Any]:
     return {"name": name, "value": value}
 
 
-def _field(name: str, path: str) -> dict[str, Any]:
+def _build_field_variable(name: str, path: str) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
-def _security_context(settings: PodSettings) -> dict[str, Any]:
+def _build_security_context(run_as_user: int | None) -> dict[str, Any]:
     # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
     context: dict[str, Any] = {
         "allowPrivilegeEscalation": False,
@@ -130,10 +130,10 @@ def _security_context(settings: PodSettings) -> dict[str, Any]:
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    if settings.run_as_user is not None:
-        context |= {"runAsUser": settings.run_as_user, "runAsGroup": settings.run_as_user}
+    if run_as_user is not None:
+        context |= {"runAsUser": run_as_user, "runAsGroup": run_as_user}
     return context
 
 
-def _port_name(index: int) -> str:
+def _name_port(index: int) -> str:
     return PORT_NAME if index == 1 else f"{PORT_NAME}-{index}"

@@ -1,33 +1,35 @@
 """decide(...) -> Inject | Skip | Deny: all policy, nothing else. Pure: no API call, no clock, no disk.
 
-How a Pod that somebody has at hand is injected without the webhook (`podtls inject`):
+How to inject a Pod at hand without the webhook (`podtls inject`):
 
-    request = review.request_for(raw, namespace="shop")            # ReviewError: not a Pod
-    decision = decide(request, Defaults("mtls", "port"), settings)  # settings: PodSettings
+    request = build_request(raw, namespace="shop")                        # webhook.request; ReviewError: not a Pod
+    decision = decide(request, Defaults("mtls", "port"), settings.pods.policy)
     match decision:
         case Inject():
             operations = inject(request.pod, decision, record_id, settings)   # webhook.injection
         case Skip() | Deny():
-            ...                                                     # decision.reason, decision.warnings
+            ...                                                           # decision.reason, decision.warnings
 
-`raw` is a Pod or a pod template ({"metadata": ..., "spec": ...}) as the user wrote it; it is never changed.
+`raw` is a Pod or a pod template ({"metadata": ..., "spec": ...}) as the user wrote it; it is never changed. `settings`
+are InjectionSettings.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
-from contract.names import CAPTURE, CAPTURES, INJECT, INJECT_DISABLED, MODE, MODES, VERSION
-from webhook import annotations, checks
-from webhook.annotations import PortPair
+from contract.names import CAPTURE, INJECT, INJECT_DISABLED, MODE
 from webhook.errors import RefusedError
-from webhook.pods import AdmissionRequest, Pod
-from webhook.ports import port_pairs, privileged_ports
-from webhook.settings import PodSettings
-from webhook.upstreams import Upstream, parse_upstreams
+from webhook.managed import find_mirrored_images
+from webhook.pods import Pod
+from webhook.ports import choose_ports, find_port_sysctl, find_privileged_ports
+from webhook.refusals import check_name_clashes, check_port_sysctl, check_reserved_names, check_supported
+from webhook.request import AdmissionRequest
+from webhook.settings import Policy
+from webhook.upstreams import Upstream, plan_upstreams
+from webhook.warnings import warn_of_left_containers, warn_of_surprises, warn_of_weaker_mode
+from webhook.wishes import PortPair, parse_wishes
 
-MIRROR: Final = "kubernetes.io/config.mirror"
-_SUPPORTED_MODES: Final = ("mtls", "tls")
-_SUPPORTED_CAPTURES: Final = ("port",)
 _BUDGET_SECONDS: Final = 60
 # A Pod that is never restarted gets one chance only.
 _BUDGET_SECONDS_NEVER: Final = 600
@@ -48,7 +50,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """The Pod gets TLS, this way."""
+    """The Pod gets TLS, this way. `mirrored_images` are kept in place of ours, by the name of the container."""
 
     kind: ClassVar[Literal["inject"]] = "inject"
     allowed: ClassVar[bool] = True
@@ -59,8 +61,7 @@ class Inject:
     ports: tuple[PortPair, ...]
     upstreams: tuple[Upstream, ...]
     budget_seconds: int
-    init_image: str
-    sidecar_image: str
+    mirrored_images: Mapping[str, str]
     set_resources: bool
     set_sysctl: bool
 
@@ -76,8 +77,6 @@ class Skip:
 
     kind: ClassVar[Literal["skip"]] = "skip"
     allowed: ClassVar[bool] = True
-    mode: ClassVar[str] = ""
-    ports_text: ClassVar[str] = ""
 
     reason: str
     warnings: tuple[str, ...]
@@ -89,8 +88,6 @@ class Deny:
 
     kind: ClassVar[Literal["deny"]] = "deny"
     allowed: ClassVar[bool] = False
-    mode: ClassVar[str] = ""
-    ports_text: ClassVar[str] = ""
     warnings: ClassVar[tuple[str, ...]] = ()
 
     reason: str
@@ -99,72 +96,51 @@ class Deny:
 Decision = Inject | Skip | Deny
 
 
-def decide(request: AdmissionRequest, defaults: Defaults, settings: PodSettings) -> Decision:
+def decide(request: AdmissionRequest, defaults: Defaults, policy: Policy) -> Decision:
     """Returns what is to be done with a Pod, with the reason. Raises nothing: what cannot be granted is a Deny."""
-    reason = _skip_reason(request.pod)
+    reason = _find_skip_reason(request.pod)
     if reason:
-        return Skip(reason, (f"podtls: not injected: {reason}", *checks.left_over(request.pod)))
+        return Skip(reason, (f"podtls: not injected: {reason}", *warn_of_left_containers(request.pod)))
     try:
-        return _plan(request, defaults, settings)
+        return _plan(request, defaults, policy)
     except RefusedError as error:
         return Deny(str(error))
 
 
-def _skip_reason(pod: Pod) -> str:
+def _find_skip_reason(pod: Pod) -> str:
     if pod.labels.get(INJECT) == INJECT_DISABLED:
         return f"label {INJECT}={INJECT_DISABLED} opts out"
     if pod.host_network:
         return "hostNetwork pods share the node's ports and addresses"
     if pod.windows:
         return "Windows pods are not supported"
-    if MIRROR in pod.annotations:
+    if pod.mirror:
         return "mirror pods cannot be changed"
     return ""
 
 
-def _plan(request: AdmissionRequest, defaults: Defaults, settings: PodSettings) -> Inject:
+def _plan(request: AdmissionRequest, defaults: Defaults, policy: Policy) -> Inject:
     pod = request.pod
-    mode = _mode(pod, defaults)
-    checks.reserved(pod)
-    annotations.check_allow(pod.annotations)
-    annotations.check_lifetime(pod.annotations)
-    upstreams = parse_upstreams(pod.annotations, request.namespace, settings.zone)
-    checks.aliases(pod, upstreams, settings)
-    ports = port_pairs(pod, upstreams)
-    init_image, sidecar_image = checks.accepted_images(pod, settings)
+    wishes = parse_wishes(pod.annotations, request.namespace, policy.zone)
+    check_supported(MODE, wish=wishes.mode, default=defaults.mode)
+    check_supported(CAPTURE, wish=wishes.capture, default=defaults.capture)
+    check_reserved_names(pod)
+    upstreams = plan_upstreams(wishes.upstreams, request.namespace, policy.zone)
+    check_name_clashes(pod, upstreams, policy.ca_host)
+    ports = choose_ports(pod, wishes, upstreams)
+    privileged = find_privileged_ports(ports, upstreams)
+    check_port_sysctl(pod, privileged)
+    mode = wishes.mode or defaults.mode
+    images = find_mirrored_images(pod.raw_init_containers, policy.mirrored_image)
+    surprises = warn_of_surprises(pod, policy, wishes.unknown, images.values())
     return Inject(
         reason=f"enrolled: mode {mode}, capture port",
-        warnings=(*_weaker(mode, defaults), *checks.warnings(pod, settings)),
+        warnings=(*warn_of_weaker_mode(mode, defaults.mode), *surprises),
         mode=mode,
         ports=ports,
         upstreams=upstreams,
         budget_seconds=_BUDGET_SECONDS_NEVER if pod.restart_policy == "Never" else _BUDGET_SECONDS,
-        init_image=init_image,
-        sidecar_image=sidecar_image,
+        mirrored_images=images,
         set_resources=not pod.has_resources,
-        set_sysctl=checks.needs_sysctl(pod, privileged_ports(ports, upstreams)),
+        set_sysctl=bool(privileged) and find_port_sysctl(pod) is None,
     )
-
-
-def _mode(pod: Pod, defaults: Defaults) -> str:
-    mode = annotations.parse_choice(pod.annotations, MODE, MODES)
-    capture = annotations.parse_choice(pod.annotations, CAPTURE, CAPTURES)
-    _check_supported("mode", mode or defaults.mode, written=mode, supported=_SUPPORTED_MODES)
-    _check_supported("capture", capture or defaults.capture, written=capture, supported=_SUPPORTED_CAPTURES)
-    return mode or defaults.mode
-
-
-def _check_supported(what: str, value: str, *, written: str | None, supported: tuple[str, ...]) -> None:
-    if value not in supported:
-        source = "annotation on the pod" if written is not None else "label on the namespace"
-        raise RefusedError(
-            f"podtls.io/{what}: {value} ({source}) is not supported yet by podtls {VERSION}; "
-            f"supported: {', '.join(supported)}"
-        )
-
-
-def _weaker(mode: str, defaults: Defaults) -> tuple[str, ...]:
-    # contract.MODES stands in the order of strength.
-    if MODES.index(mode) <= MODES.index(defaults.mode):
-        return ()
-    return (f"podtls: mode {mode} of the pod is weaker than mode {defaults.mode} of its namespace",)

@@ -1,4 +1,4 @@
-"""The shell's memory of a review: what was fixed when it arrived, and its record, durable before the answer leaves."""
+"""What is kept of a review: what was fixed when it arrived, and its record, durable before the response leaves."""
 
 import hashlib
 import logging
@@ -9,13 +9,12 @@ from typing import Final, Literal, Protocol
 
 from audit.record import AdmissionRecord
 from serving.logs import log_fields
-from webhook.decision import Decision, Defaults
-from webhook.injection import kept_record
+from webhook.decision import Decision, Defaults, Deny, Inject, Skip
 from webhook.jsonpatch import Operation
 from webhook.metrics import Metrics
-from webhook.pods import AdmissionRequest
-from webhook.review import all_warnings
-from webhook.settings import PodSettings
+from webhook.request import AdmissionRequest
+from webhook.response import collect_warnings
+from webhook.settings import InjectionSettings
 
 _LOGGED: Final = (
     "id",
@@ -46,11 +45,11 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What stands fixed when a review arrives, so that all behind it is pure. `source` and `caller` are the front's."""
+    """What is fixed when a review arrives, so that the rest is pure. The edge proxy tells `source` and `caller`."""
 
     body: bytes
     defaults: Defaults
-    settings: PodSettings
+    settings: InjectionSettings
     record_id: str
     time: datetime
     source: str
@@ -69,21 +68,26 @@ class Journal:
         self, arrival: Arrival, request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]
     ) -> None:
         """Returns when the record is durable; raises audit.errors.LogWriteError, and then nothing may be answered."""
-        record = _record(self.replica, arrival, request, decision, operations)
+        record = _build_record(self.replica, arrival, request, decision, operations)
         self.log.append(record)
-        self.metrics.decisions.labels(decision.kind, decision.mode).inc()
+        self.metrics.decisions.labels(record.decision, record.mode).inc()
         log_fields(_LOGGER, {field: getattr(record, field) for field in _LOGGED})
 
 
-def _record(
+def _build_record(
     replica: str, arrival: Arrival, request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]
 ) -> AdmissionRecord:
+    match decision:
+        case Inject():
+            mode, ports = decision.mode, decision.ports_text
+        case Skip() | Deny():
+            mode, ports = "", ""
     return AdmissionRecord(
         id=arrival.record_id,
         time=arrival.time,
         replica=replica,
         decision=decision.kind,
-        reason=_reason(request, decision, operations),
+        reason=_explain(request, decision, operations),
         source=arrival.source,
         caller=arrival.caller,
         dry_run=request.dry_run,
@@ -96,17 +100,17 @@ def _record(
         requested_by=request.user_info,
         digest="sha256:" + hashlib.sha256(arrival.body).hexdigest(),
         path=arrival.defaults.path,
-        mode=decision.mode,
-        ports=decision.ports_text,
+        mode=mode,
+        ports=ports,
         operations=[operation.to_json() for operation in operations],
-        warnings=all_warnings(decision, operations),
+        warnings=collect_warnings(decision, operations),
     )
 
 
-def _reason(request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]) -> str:
+def _explain(request: AdmissionRequest, decision: Decision, operations: Sequence[Operation]) -> str:
     """Names the earlier record that podtls.io/status speaks of, so that an auditor finds both."""
-    earlier = kept_record(request.pod)
-    if decision.kind != "inject" or not earlier:
+    earlier = request.pod.earlier_record
+    if not isinstance(decision, Inject) or not earlier:
         return decision.reason
     if operations:
         return f"{decision.reason}; replaces what record {earlier} injected"

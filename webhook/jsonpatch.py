@@ -12,7 +12,7 @@ OperationName = Literal["add", "replace", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of a patch. `note` is for people (why something was changed) and is no part of the patch."""
+    """One step of a patch. `note` tells people why something was changed; the patch does not contain it."""
 
     op: OperationName
     path: str
@@ -26,13 +26,13 @@ class Operation:
         return {"op": self.op, "path": self.path, "value": self.value}
 
 
-def pointer(*parts: str | int) -> str:
+def build_pointer(*parts: str | int) -> str:
     """Returns the JSON Pointer of `parts`, with `~` and `/` escaped in this order (RFC 6901 section 4)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def append(path: str, present: Sequence[Any] | None, values: Sequence[Any]) -> list[Operation]:
-    """Adds `values` behind what is `present`. To add `.../-` fails where no list is, so one is made."""
+    """Adds `values` behind what is `present`. Adding `.../-` fails where there is no list, so one is made."""
     if not values:
         return []
     if not present:
@@ -51,4 +51,4 @@ def put(path: str, present: Mapping[str, Any] | None, key: str, value: Any) -> O
     """Adds the member `key` to the object at `path`; makes a missing object."""
     if not present:
         return Operation("add", path, {key: value})
-    return Operation("add", path + pointer(key), value)
+    return Operation("add", path + build_pointer(key), value)

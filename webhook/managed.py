@@ -1,34 +1,53 @@
-"""Our own entries in a Pod: recognised by name, compared in a canonical form, replaced in place. Never believed.
+"""The entries of a Pod that podtls manages: recognised by name, compared with what we write, replaced in place.
 
-"Equal" allows for what the API server and its in-tree plugins do to what we wrote, and for nothing else:
-nulls and empty strings vanish, AlwaysPullImages changes imagePullPolicy, LimitRanger adds resources.
+A name proves nothing, so no content is trusted. "Equal" allows for what the API server and its in-tree plugins do to
+what we wrote, and for nothing else: nulls and empty strings vanish, AlwaysPullImages changes imagePullPolicy,
+LimitRanger adds resources.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from contract.names import INIT_CONTAINER, SIDECAR_CONTAINER, VOLUME_PREFIX
 from webhook.errors import shown
-from webhook.jsonpatch import Operation, append, pointer
+from webhook.jsonpatch import Operation, append, build_pointer
+from webhook.pods import Pod
 
-Equal = Callable[[Any, dict[str, Any]], bool]
 RESERVED_CONTAINERS: Final = (INIT_CONTAINER, SIDECAR_CONTAINER)
 
 
+def is_injected(pod: Pod) -> bool:
+    """Whether the Pod has a container of ours; then podtls manages all that carries reserved names."""
+    return any(container.name in RESERVED_CONTAINERS for container in pod.init_containers)
+
+
 def is_reserved_volume(name: object) -> bool:
-    """Asks whether a volume's name is one of ours."""
+    """Whether only podtls may use a volume of this name."""
     return isinstance(name, str) and name.startswith(VOLUME_PREFIX)
 
 
-def reconcile(
+def find_mirrored_images(init_containers: Iterable[dict[str, Any]], image: str | None) -> dict[str, str]:
+    """Returns the images of our containers that a registry mirror made of `image`, by container; None accepts none."""
+    if image is None:
+        return {}
+    found = {container.get("name"): container.get("image") for container in init_containers}
+    return {name: str(found[name]) for name in RESERVED_CONTAINERS if _is_mirrored(found.get(name), image)}
+
+
+def _is_mirrored(found: object, image: str) -> bool:
+    # A mirror puts its own registry and folders before; name, tag and digest stay.
+    return isinstance(found, str) and found != image and found.rpartition("/")[2] == image.rpartition("/")[2]
+
+
+def replace_managed(
     path: str,
     found: Sequence[dict[str, Any]],
     written: Sequence[dict[str, Any]],
     *,
     key: str,
-    ours: Callable[[Any], bool],
+    is_managed: Callable[[Any], bool],
 ) -> list[Operation]:
-    """Makes the entries of the list at `path` whose `key` is `ours` those in `written`, each where it stands.
+    """Makes the entries of the list at `path` whose `key` is managed equal to those in `written`, each in its place.
 
     Entries of others are not touched. Replacements come first and removals from the back, so that no index shifts.
     """
@@ -36,36 +55,36 @@ def reconcile(
     replaced, removed = [], []
     for index, entry in enumerate(found):
         name = entry.get(key)
-        if not ours(name):
+        if not is_managed(name):
             continue
         want = wanted.pop(name, None)
         if want is None:
             removed.append(
-                Operation("remove", path + pointer(index), note=f"podtls: removed {shown(name)} from {path}")
+                Operation("remove", path + build_pointer(index), note=f"podtls: removed {shown(name)} from {path}")
             )
         elif not is_equal(entry, want):
-            replaced.append(replacement(path + pointer(index), want, name))
+            replaced.append(build_replacement(path + build_pointer(index), want, name))
     return [*replaced, *reversed(removed), *append(path, found, list(wanted.values()))]
 
 
-def replacement(path: str, value: Any, name: object) -> Operation:
-    """Replaces an entry that has our name and another content."""
+def build_replacement(path: str, value: Any, name: object) -> Operation:
+    """Returns the replacement of an entry that has a reserved name and another content than ours."""
     return Operation(
         "replace", path, value, note=f"podtls: {shown(name)} differed from what podtls writes and was replaced"
     )
 
 
 def is_equal_container(found: dict[str, Any], written: dict[str, Any]) -> bool:
-    """Asks whether a container is what we wrote, once what in-tree plugins may do to it is put aside."""
+    """Whether a container matches what we wrote, ignoring changes that in-tree admission plugins make."""
     container = dict(found)
     if container.get("imagePullPolicy") == "Always":
         container["imagePullPolicy"] = written["imagePullPolicy"]
-    container["resources"] = _ours_of_resources(container.get("resources"), written.get("resources"))
+    container["resources"] = _drop_added_resources(container.get("resources"), written.get("resources"))
     return is_equal(container, written)
 
 
 def is_equal(found: Any, written: Any) -> bool:
-    """Asks whether `found` says the same as `written`. Goes no deeper than `written` does, whatever a sender nests."""
+    """Whether `found` says the same as `written`. Goes no deeper than `written` does, whatever a sender nests."""
     if isinstance(written, dict):
         return isinstance(found, dict) and _have_equal_members(found, written)
     if isinstance(written, list):
@@ -81,13 +100,13 @@ def _have_equal_members(found: dict[str, Any], written: dict[str, Any]) -> bool:
     return present == written.keys() - absent and all(is_equal(found[key], written[key]) for key in present)
 
 
-def _ours_of_resources(found: Any, written: dict[str, Any] | None) -> Any:
+def _drop_added_resources(found: Any, written: dict[str, Any] | None) -> Any:
     if written is None or not isinstance(found, dict):
         return None if written is None else found
-    return {kind: _ours_of_quantities(value, written.get(kind)) for kind, value in found.items()}
+    return {kind: _drop_added_quantities(value, written.get(kind)) for kind, value in found.items()}
 
 
-def _ours_of_quantities(found: Any, written: dict[str, str] | None) -> Any:
+def _drop_added_quantities(found: Any, written: dict[str, str] | None) -> Any:
     if written is None or not isinstance(found, dict):
         return found
     return {name: quantity for name, quantity in found.items() if name in written}

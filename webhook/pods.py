@@ -1,7 +1,7 @@
-"""What we read of an AdmissionRequest and its Pod, as values. No policy, no JSON text, no HTTP.
+"""What we read of a Pod, as values. No policy, no HTTP.
 
-The wire structs name the fields that we read; msgspec skips all others without building them. Entries that may be our
-own (init containers, volumes, host aliases) stay raw, because they are compared as a whole.
+The wire structs name the fields that we read; msgspec skips all others without building them. Entries that podtls may
+manage (init containers, volumes, host aliases) stay raw, because they are compared as a whole.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from webhook.errors import ReviewError
+from webhook.wishes import is_mirror_pod, read_record, read_status
 
 # What goes verbatim into the evidence log is as flat as Kubernetes has it, so that no nesting can break its encoding.
 Scalar = str | bool | None | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -87,13 +88,18 @@ class WirePod(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What we read of a Pod. Absent, null and empty are one: an empty container or an empty string."""
+    """What we read of a Pod. Absent, null and empty are one: an empty container or an empty string.
+
+    `annotations` are for wishes.py and for the patch alone; `status` is podtls.io/status, None where it is absent.
+    """
 
     has_metadata: bool
     name: str
     generate_name: str
     labels: dict[str, str | None]
     annotations: dict[str, str | None]
+    status: dict[str, Any] | None
+    mirror: bool
     owners: list[dict[str, Any]]
     containers: list[Container]
     init_containers: list[Container]
@@ -109,28 +115,21 @@ class Pod:
     restart_policy: str
     service_account: str
 
-
-@dataclass(frozen=True, slots=True)
-class AdmissionRequest:
-    """The Pod CREATE that somebody asks for. `user_info` is verbatim, for the record only."""
-
-    uid: str
-    namespace: str
-    name: str
-    dry_run: bool
-    user_info: dict[str, Any]
-    pod: Pod
+    @property
+    def earlier_record(self) -> str:
+        """The id of the record that injected this Pod before, by its own account; empty where there is none."""
+        return read_record(self.status)
 
 
-def from_raw(raw: dict[str, Any]) -> Pod:
+def parse_pod(raw: dict[str, Any]) -> Pod:
     """Reads a Pod, or a pod template, that somebody parsed already; raises ReviewError naming the wrong field."""
     try:
-        return from_wire(msgspec.convert(raw, WirePod))
+        return flatten_pod(msgspec.convert(raw, WirePod))
     except msgspec.ValidationError as error:
         raise ReviewError(f"not a Pod: {error}") from error
 
 
-def from_wire(wire: WirePod) -> Pod:
+def flatten_pod(wire: WirePod) -> Pod:
     """Flattens the wire struct; raises msgspec.ValidationError where an init container is malformed."""
     metadata, spec = wire.metadata or _Metadata(), wire.spec
     return Pod(
@@ -139,6 +138,8 @@ def from_wire(wire: WirePod) -> Pod:
         generate_name=metadata.generate_name or "",
         labels=metadata.labels or {},
         annotations=metadata.annotations or {},
+        status=read_status(metadata.annotations or {}),
+        mirror=is_mirror_pod(metadata.annotations or {}),
         owners=metadata.owner_references or [],
         containers=spec.containers or [],
         init_containers=msgspec.convert(spec.init_containers or [], list[Container]),
@@ -157,7 +158,7 @@ def from_wire(wire: WirePod) -> Pod:
 
 
 def _is_windows(spec: _Spec) -> bool:
-    """Asks `spec.os`, or the well-known node label, which is all that older workloads carry."""
+    """Whether `spec.os` says so, or the well-known node label, which is all that older workloads carry."""
     if spec.os is not None and spec.os.name is not None:
         return spec.os.name == "windows"
     return (spec.node_selector or {}).get("kubernetes.io/os") == "windows"

@@ -1,52 +1,70 @@
-"""Which ports of the Pod get TLS, and whether a port that we listen on is free. Pure; reads no JSON."""
+"""Which ports of the Pod get TLS, by wish or by containerPort. Raises where a port is not free. Pure."""
 
 import re
 from collections.abc import Iterable
 from typing import Final
 
-from contract.names import FIRST_TLS_PORT, INIT_CONTAINER, PORT_NAME, PORTS, SIDECAR_CONTAINER, UPSTREAMS
-from webhook.annotations import MAX_PORT, PortPair, parse_ports, refuse
+from contract.names import FIRST_TLS_PORT, PORT_NAME, PORTS, UPSTREAMS
 from webhook.errors import RefusedError
+from webhook.managed import RESERVED_CONTAINERS
 from webhook.pods import Container, Pod
 from webhook.upstreams import Upstream
+from webhook.wishes import MAX_PORT, PortPair, Wish, Wishes
 
 UNPRIVILEGED: Final = 1024
+# Lets Nginx, which is not root, listen on ports below 1024.
+SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
 # Far above any sensible pod: each costs Nginx two sockets, and the patch and its record some lines.
 MAX_PAIRS: Final = 256
 _SHOWN: Final = 10
-# A port's name ends at 15 characters (IANA_SVC_NAME); what is longer the API server refuses, and we need not repeat.
+# A port's name has at most 15 characters (IANA_SVC_NAME); the API server refuses a longer one, so we need not.
 RESERVED_NAME: Final = re.compile(rf"{PORT_NAME}(-[0-9]{{1,8}})?")
-_OURS: Final = (INIT_CONTAINER, SIDECAR_CONTAINER)
 
 
-def port_pairs(pod: Pod, upstreams: Iterable[Upstream]) -> tuple[PortPair, ...]:
-    """Returns what podtls.io/ports says, else a free TLS port for every TCP containerPort of the app containers.
+def choose_ports(pod: Pod, wishes: Wishes, upstreams: Iterable[Upstream]) -> tuple[PortPair, ...]:
+    """Returns the wished port pairs, else a free TLS port for every TCP containerPort of the app containers.
 
-    Raises RefusedError where a port is not the Pod's, or somebody uses it already.
+    Raises RefusedError where a port does not belong to the Pod, or is used already.
     """
+    foreign = find_foreign_containers(pod)
     dialled = {upstream.port for upstream in upstreams}
-    written = parse_ports(pod.annotations)
-    used = {number for container in foreign_containers(pod) for number in _numbers(container, protocols=None)}
-    _check_dialled(pod, dialled)
-    if written is None:
-        return _default_pairs(pod, used | dialled)
-    _check_written(pod, written, used=used, dialled=dialled)
-    return written
+    own = {number for container in foreign for number in _list_numbers(container)}
+    used = {number for container in foreign for number in _list_numbers(container, protocols=None)}
+    # An app listens on all addresses, so Nginx could not listen on the same port of 127.0.1.N.
+    if wishes.upstreams and (collision := sorted(dialled & own)):
+        raise wishes.upstreams.build_refusal(f"ports that no container listens on, but {collision[0]} is the pod's own")
+    if wishes.ports is None:
+        return _choose_default_pairs(pod, used | dialled)
+    _check_wish(wishes.ports, own=own, used=used, dialled=dialled)
+    return wishes.ports.value
 
 
-def privileged_ports(pairs: Iterable[PortPair], upstreams: Iterable[Upstream]) -> list[int]:
-    """Returns the ports below 1024 on which Nginx, which is not root, has to listen."""
+def find_privileged_ports(pairs: Iterable[PortPair], upstreams: Iterable[Upstream]) -> list[int]:
+    """Returns the ports below 1024 on which Nginx has to listen, the lowest first."""
     listening = [*(pair.tls for pair in pairs), *(upstream.port for upstream in upstreams)]
     return sorted({port for port in listening if port < UNPRIVILEGED})
 
 
-def foreign_containers(pod: Pod) -> list[Container]:
-    """Returns all containers of the Pod that are not ours."""
-    return [*pod.containers, *(container for container in pod.init_containers if container.name not in _OURS)]
+def find_port_sysctl(pod: Pod) -> str | None:
+    """Returns the value of the sysctl for privileged ports that the Pod has already, None where it has none."""
+    # https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/: slashes mean the same as dots.
+    found = (sysctl.value or "" for sysctl in pod.sysctls if (sysctl.name or "").replace("/", ".") == SYSCTL)
+    return next(found, None)
 
 
-def _default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
-    app_ports = dict.fromkeys(number for container in pod.containers for number in _numbers(container))
+def find_foreign_containers(pod: Pod) -> list[Container]:
+    """Returns the containers of the Pod that podtls does not manage."""
+    inits = (container for container in pod.init_containers if container.name not in RESERVED_CONTAINERS)
+    return [*pod.containers, *inits]
+
+
+def find_reserved_port_names(container: Container) -> list[str]:
+    """Returns the port names of a container that only podtls may use."""
+    return [port.name for port in container.ports or [] if port.name and RESERVED_NAME.fullmatch(port.name)]
+
+
+def _choose_default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
+    app_ports = dict.fromkeys(number for container in pod.containers for number in _list_numbers(container))
     free = (port for port in range(FIRST_TLS_PORT, MAX_PORT + 1) if port not in used)
     pairs = tuple(PortPair(tls, app) for app, tls in zip(app_ports, free, strict=False))
     if len(app_ports) > MAX_PAIRS:
@@ -59,29 +77,19 @@ def _default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
     return pairs
 
 
-def _check_written(pod: Pod, written: tuple[PortPair, ...], *, used: set[int], dialled: set[int]) -> None:
-    value = pod.annotations[PORTS] or ""
-    own = {number for container in foreign_containers(pod) for number in _numbers(container)}
-    for pair in written:
+def _check_wish(wish: Wish[tuple[PortPair, ...]], *, own: set[int], used: set[int], dialled: set[int]) -> None:
+    for pair in wish.value:
         if pair.app not in own:
             more = ", ..." if len(own) > _SHOWN else ""
             known = ", ".join(str(number) for number in sorted(own)[:_SHOWN]) + more or "none"
-            raise refuse(PORTS, value, f"app ports that are TCP containerPorts of the pod ({known})")
+            raise wish.build_refusal(f"app ports that are TCP containerPorts of the pod ({known})")
         if pair.tls in used:
-            raise refuse(PORTS, value, f"TLS ports that no container uses, but {pair.tls} is used")
+            raise wish.build_refusal(f"TLS ports that no container uses, but {pair.tls} is used")
         if pair.tls in dialled:
-            raise refuse(PORTS, value, f"TLS ports that are no port of {UPSTREAMS}, but {pair.tls} is")
+            raise wish.build_refusal(f"TLS ports that are not a port of {UPSTREAMS}, but {pair.tls} is")
 
 
-def _check_dialled(pod: Pod, dialled: set[int]) -> None:
-    # An app listens on all addresses, so Nginx could not listen on the same port of 127.0.1.N.
-    own = {number for container in foreign_containers(pod) for number in _numbers(container)}
-    if collision := sorted(dialled & own):
-        value = pod.annotations[UPSTREAMS] or ""
-        raise refuse(UPSTREAMS, value, f"ports that no container listens on, but {collision[0]} is the pod's own")
-
-
-def _numbers(container: Container, *, protocols: tuple[str, ...] | None = ("TCP",)) -> list[int]:
+def _list_numbers(container: Container, *, protocols: tuple[str, ...] | None = ("TCP",)) -> list[int]:
     return [
         port.container_port
         for port in container.ports or []
@@ -89,8 +97,3 @@ def _numbers(container: Container, *, protocols: tuple[str, ...] | None = ("TCP"
         and 1 <= port.container_port <= MAX_PORT
         and (protocols is None or (port.protocol or "TCP") in protocols)
     ]
-
-
-def reserved_port_names(container: Container) -> list[str]:
-    """Returns the port names of a container that only ours may have."""
-    return [port.name for port in container.ports or [] if port.name and RESERVED_NAME.fullmatch(port.name)]

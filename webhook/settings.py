@@ -1,6 +1,6 @@
 """What an administrator sets, as values that cannot be wrong. The only reader of webhook environment variables.
 
-PodSettings is all that `decide` and `inject` know of it; Settings is what one replica runs with.
+`decide` knows Policy, `inject` knows InjectionSettings; Settings is what one replica runs with.
 """
 
 import re
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from contract.names import RUN_AS_USER
@@ -28,19 +28,40 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_UID: Final = 2**31 - 1
 
 
+_DEFAULT_ZONE: Final = "cluster.local"
+_DEFAULT_CA_HOST: Final = "podtls-ca.podtls-system.svc"
+# The fields of PodSettings that are plain texts, and where they are read.
+_TEXTS: Final = {
+    "image": "PODTLS_INIT_IMAGE",
+    "ca_url": "PODTLS_CA_URL",
+    "trust_domain": "PODTLS_TRUST_DOMAIN",
+    "zone": "PODTLS_ZONE",
+    "cpu": "PODTLS_CPU",
+    "memory": "PODTLS_MEMORY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `decide` knows of the administrator's choice. `mirrored_image` None: no image of a mirror is accepted."""
+
+    zone: str = _DEFAULT_ZONE
+    ca_host: str = _DEFAULT_CA_HOST
+    mirrored_image: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PodSettings:
     """What an injected Pod carries of the administrator's choice; raises SettingsError for a wrong value.
 
-    `trust_bundle` is PEM (see webhook.bundle.parse_bundle). `run_as_user` None leaves the uid to the platform.
-    `cpu` and `memory` are quantities of Kubernetes, for each of our two containers.
+    `run_as_user` None leaves the uid to the platform. `cpu` and `memory` are quantities of Kubernetes, for each of our
+    two containers.
     """
 
     image: str
-    trust_bundle: str
-    ca_url: str = "https://podtls-ca.podtls-system.svc"
+    ca_url: str = f"https://{_DEFAULT_CA_HOST}"
     trust_domain: str = "cluster.local"
-    zone: str = "cluster.local"
+    zone: str = _DEFAULT_ZONE
     run_as_user: int | None = RUN_AS_USER
     accept_image_rewrite: bool = False
     cpu: str = "100m"
@@ -58,9 +79,18 @@ class PodSettings:
         _check("PODTLS_RUN_AS_USER", self.run_as_user, ok=in_range, expected=f"1 to {_MAX_UID}, never root, or none")
 
     @property
-    def ca_host(self) -> str:
-        """The name that the injector dials; no upstream may take it."""
-        return urlsplit(self.ca_url).hostname or ""
+    def policy(self) -> Policy:
+        """What `decide` needs of all this."""
+        ca_host = urlsplit(self.ca_url).hostname or ""
+        return Policy(self.zone, ca_host, self.image if self.accept_image_rewrite else None)
+
+
+@dataclass(frozen=True, slots=True)
+class InjectionSettings:
+    """What `inject` writes: the settings, and the trust bundle of the moment as PEM (webhook.bundle.parse_bundle)."""
+
+    pods: PodSettings
+    trust_bundle: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +106,23 @@ class Settings:
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> "Settings":
         """Reads PODTLS_* variables; raises SettingsError naming the variable that is missing or wrong."""
-        image = environment.get("PODTLS_INIT_IMAGE", "")
-        pods = PodSettings(
-            image=image,
-            trust_bundle="",
-            ca_url=environment.get("PODTLS_CA_URL", "https://podtls-ca.podtls-system.svc"),
-            trust_domain=environment.get("PODTLS_TRUST_DOMAIN", "cluster.local"),
-            zone=environment.get("PODTLS_ZONE", "cluster.local"),
-            run_as_user=_user(environment.get("PODTLS_RUN_AS_USER", str(RUN_AS_USER))),
-            accept_image_rewrite=_boolean(environment, "PODTLS_ACCEPT_IMAGE_REWRITE"),
-            cpu=environment.get("PODTLS_CPU", "100m"),
-            memory=environment.get("PODTLS_MEMORY", "96Mi"),
-        )
         return cls(
-            pods=pods,
+            pods=_read_pod_settings(environment),
             trust_bundle_file=Path(environment.get("PODTLS_TRUST_BUNDLE_FILE", "/var/run/podtls-bundle/ca.crt")),
             log=Path(environment.get("PODTLS_LOG", "/var/log/podtls/evidence.jsonl")),
             replica=environment.get("PODTLS_REPLICA") or socket.gethostname(),
             metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
         )
+
+
+def _read_pod_settings(environment: Mapping[str, str]) -> PodSettings:
+    """What is absent has the default of PodSettings; only the image has none."""
+    given: dict[str, Any] = {name: environment[key] for name, key in _TEXTS.items() if key in environment}
+    if (user := environment.get("PODTLS_RUN_AS_USER")) is not None:
+        given["run_as_user"] = _parse_user(user)
+    if (accept := environment.get("PODTLS_ACCEPT_IMAGE_REWRITE")) is not None:
+        given["accept_image_rewrite"] = _parse_boolean("PODTLS_ACCEPT_IMAGE_REWRITE", accept)
+    return PodSettings(**{"image": "", **given})
 
 
 def _is_door(url: str) -> bool:
@@ -106,15 +134,14 @@ def _is_door(url: str) -> bool:
     return True
 
 
-def _user(text: str) -> int | None:
+def _parse_user(text: str) -> int | None:
     if text == "none":
         return None
     _check("PODTLS_RUN_AS_USER", text, ok=re.fullmatch("[0-9]{1,10}", text), expected="a numeric uid, or none")
     return int(text)
 
 
-def _boolean(environment: Mapping[str, str], name: str) -> bool:
-    text = environment.get(name, "false")
+def _parse_boolean(name: str, text: str) -> bool:
     _check(name, text, ok=text in _BOOLEANS, expected="true or false")
     return _BOOLEANS[text]
 

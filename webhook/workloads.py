@@ -1,7 +1,7 @@
-"""Workloads, before there are pods of them: the same `decide` on their pod template, told as warnings.
+"""Workloads, before they have pods: the same `decide` on their pod template gives warnings, never a refusal. Pure.
 
-A controller's pods are refused where nobody looks; the person who applies a Deployment reads warnings. Pure, and no
-answer of this room ever refuses: nothing is patched here, so nothing is recorded as evidence.
+When a controller creates a pod that is refused, nobody sees the message; the person who applies a Deployment sees
+warnings. Nothing is patched here, so nothing is recorded as evidence.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from typing import Final
 
 import msgspec
 
-from webhook import pods
 from webhook.decision import Defaults, Deny, Inject, Skip, decide
 from webhook.errors import ReviewError
-from webhook.pods import AdmissionRequest, WirePod
-from webhook.review import NAMESPACE, allow
-from webhook.settings import PodSettings
+from webhook.pods import WirePod, flatten_pod
+from webhook.request import NAMESPACE, AdmissionRequest
+from webhook.response import allow_with_warnings
+from webhook.settings import Policy
 
 _KINDS: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"})
 
@@ -52,7 +52,7 @@ _REVIEWS: Final = msgspec.json.Decoder(_Review)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload that somebody creates or changes: the uid of its review, and its pods as they would be asked for."""
+    """A workload that somebody creates or changes: the uid of its review, and the request that its pods would make."""
 
     uid: str
     kind: str
@@ -63,31 +63,28 @@ def parse_workload(body: bytes) -> Workload:
     """Returns the workload in an AdmissionReview v1; raises ReviewError saying what is wrong."""
     try:
         request = _REVIEWS.decode(body).request
-        template = _template(request.object)
-        pod = pods.from_wire(template)
+        pod = flatten_pod(_find_template(request.object))
     # Nesting beyond the interpreter's limit is the sender's fault, not ours.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReviewError(f"not an AdmissionReview of a workload: {error}") from error
     if not NAMESPACE.fullmatch(request.namespace):
         raise ReviewError("request.namespace: expected an RFC 1123 label")
-    asked = AdmissionRequest(
-        uid=request.uid, namespace=request.namespace, name="", dry_run=False, user_info={}, pod=pod
-    )
-    return Workload(request.uid, request.object.kind, asked)
+    pods = AdmissionRequest(uid=request.uid, namespace=request.namespace, name="", dry_run=False, user_info={}, pod=pod)
+    return Workload(request.uid, request.object.kind, pods)
 
 
-def warn(workload: Workload, defaults: Defaults, settings: PodSettings) -> bytes:
-    """Returns the AdmissionReview that answers: always allowed, with what will become of the workload's pods."""
-    decision = decide(workload.pods, defaults, settings)
+def warn_of_pods(workload: Workload, defaults: Defaults, policy: Policy) -> bytes:
+    """Returns the AdmissionReview that answers: always allowed, with warnings of what its pods will meet."""
+    decision = decide(workload.pods, defaults, policy)
     match decision:
         case Deny():
             warnings = [f"podtls: pods of this {workload.kind} will be refused: {decision.reason}"]
         case Inject() | Skip():
             warnings = list(decision.warnings)
-    return allow(workload.uid, warnings)
+    return allow_with_warnings(workload.uid, warnings)
 
 
-def _template(workload: _Object) -> WirePod:
+def _find_template(workload: _Object) -> WirePod:
     job = workload.spec.job_template
     template = job.spec.template if job else workload.spec.template
     if workload.kind not in _KINDS or template is None:

@@ -15,7 +15,7 @@ from audit.log import TornLine
 from podtls.auditor.query import Report
 from podtls.auditor.reconciliation import Creation
 from podtls.errors import InputError
-from webhook.review import LATER_RECORD, RECORD
+from webhook.response import LATER_RECORD, RECORD
 
 _VERSION: Final = "audit.k8s.io/v1 Event"
 _ALLOWED: Final = f"allowed: an unpacked log of the API server, one {_VERSION} (level Metadata or more) a line"

@@ -9,8 +9,8 @@ from podtls.check.finding import Finding, problem, unless, warning
 from podtls.kubernetes.installation import ENFORCE, EXCLUDED, INSTALL, KNOWN_LABELS
 from podtls.kubernetes.reader import Object
 from webhook.decision import Defaults, Deny, decide
-from webhook.review import request_for
-from webhook.settings import PodSettings
+from webhook.request import build_request
+from webhook.settings import Policy
 
 _CHECK: Final = "namespaces"
 _PREFIX: Final = "podtls.io/"
@@ -99,8 +99,7 @@ def _effect(namespace: Object, configuration: Object | None) -> Iterator[Finding
 
 def _refusal(namespace: str, chosen: Defaults) -> str:
     """Why not even the plainest pod is admitted, by the webhook's own decision."""
-    settings = PodSettings(image="any", trust_bundle="")
-    decision = decide(request_for(_ANY_POD, namespace=namespace), chosen, settings)
+    decision = decide(build_request(_ANY_POD, namespace=namespace), chosen, Policy())
     return decision.reason if isinstance(decision, Deny) else ""
 
 

@@ -17,7 +17,7 @@ from podtls.inject.manifests import print_diffs, read
 from webhook.bundle import parse_bundle
 from webhook.decision import Defaults, Deny, Inject
 from webhook.errors import SettingsError, TrustBundleError
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings, PodSettings
 
 # The webhook's settings complain in the words of its environment; here they are options.
 _OPTIONS: Final = {
@@ -88,7 +88,7 @@ def _webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options
     try:
         pem = parse_bundle(bundle.read_bytes())
         given = {name: value for name, value in options.items() if value is not None}
-        settings = PodSettings(trust_bundle=pem, **given)
+        settings = InjectionSettings(PodSettings(**given), pem)
     except OSError as error:
         raise InputError(f"--bundle: {bundle}: {error.strerror or error}") from error
     except TrustBundleError as error:

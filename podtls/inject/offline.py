@@ -16,9 +16,10 @@ from podtls.inject.workloads import Workload, find
 from webhook.decision import Decision, Defaults, Inject, decide
 from webhook.errors import ReviewError
 from webhook.injection import inject
-from webhook.jsonpatch import Operation, pointer
-from webhook.review import all_warnings, request_for
-from webhook.settings import PodSettings
+from webhook.jsonpatch import Operation, build_pointer
+from webhook.request import build_request
+from webhook.response import collect_warnings
+from webhook.settings import InjectionSettings
 
 _NO_RECORD = ""
 
@@ -34,7 +35,7 @@ class Answer:
     @property
     def warnings(self) -> list[str]:
         """What its user is warned of."""
-        return all_warnings(self.decision, self.operations)
+        return collect_warnings(self.decision, self.operations)
 
     def patch(self) -> list[dict[str, Any]]:
         """The JSON patch (RFC 6902) of the whole object, such as `kubectl patch --type=json` takes."""
@@ -46,7 +47,7 @@ class Webhook:
     """The webhook as an administrator would have set it up, with the choice of a namespace."""
 
     defaults: Defaults
-    settings: PodSettings
+    settings: InjectionSettings
     namespace: str
 
     def answers(self, value: Any, source: str) -> list[Answer]:
@@ -55,10 +56,10 @@ class Webhook:
 
     def _answer(self, workload: Workload, source: str) -> Answer:
         try:
-            request = request_for(workload.pod, namespace=workload.namespace)
+            request = build_request(workload.pod, namespace=workload.namespace)
         except ReviewError as error:
             raise InputError(f"{source}: {workload}: {error}") from error
-        decision = decide(request, self.defaults, self.settings)
+        decision = decide(request, self.defaults, self.settings.pods.policy)
         operations = inject(request.pod, decision, _NO_RECORD, self.settings) if isinstance(decision, Inject) else []
         return Answer(workload, decision, tuple(operations))
 
@@ -73,4 +74,4 @@ def apply(value: Any, answers: Sequence[Answer]) -> Any:
 
 
 def _below(path: Iterable[str | int], operation: dict[str, Any]) -> dict[str, Any]:
-    return {**operation, "path": pointer(*path) + operation["path"]}
+    return {**operation, "path": build_pointer(*path) + operation["path"]}

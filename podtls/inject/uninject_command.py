@@ -11,9 +11,9 @@ from podtls.console import note
 from podtls.inject.documents import Document, dump, graft, parse
 from podtls.inject.manifests import print_diffs, read
 from podtls.inject.workloads import Workload, find
-from webhook.checks import SYSCTL
 from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
-from webhook.upstreams import is_our_address
+from webhook.ports import SYSCTL
+from webhook.upstreams import is_upstream_address
 
 
 @click.command(
@@ -61,7 +61,7 @@ def _strip(pod: dict[str, Any]) -> bool:
     ]
     # Without our containers an alias in our network is somebody else's.
     if any(found):
-        _drop(spec, "hostAliases", lambda item: is_our_address(item.get("ip")))
+        _drop(spec, "hostAliases", lambda item: is_upstream_address(item.get("ip")))
     if isinstance(metadata, dict):
         found.append(_forget(metadata, "labels", INJECTED))
         found.append(_forget(metadata, "annotations", STATUS))

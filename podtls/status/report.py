@@ -17,7 +17,7 @@ from podtls.status.enrolled import EnrolledPod, enrolled
 from podtls.status.services import Backend, FailedCreate, PlaintextPort, backend, failed_creates, plaintext_ports
 from podtls.status.surroundings import Surroundings
 from podtls.status.unenrolled import PlainPod, is_enrolled, plain
-from webhook.review import NAMESPACE
+from webhook.request import NAMESPACE
 
 _ZONE: Final = "PODTLS_ZONE"
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from contract.names import INJECT, INJECT_DISABLED, INJECTED, STATUS
 from podtls.check import namespaces, webhooks
@@ -12,10 +11,8 @@ from podtls.kubernetes.reader import Object
 from podtls.status.surroundings import Surroundings
 from webhook.decision import Decision, Defaults, Deny, Skip, decide
 from webhook.errors import ReviewError
-from webhook.review import request_for
-from webhook.settings import PodSettings
-
-_ANY_SETTINGS: Final = PodSettings(image="any", trust_bundle="")
+from webhook.request import build_request
+from webhook.settings import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ def _unreadable(error: ReviewError) -> tuple[str, str]:
 
 
 def _decision(pod: Object, chosen: Defaults) -> Decision:
-    return decide(request_for(pod, namespace=pod["metadata"]["namespace"]), chosen, _ANY_SETTINGS)
+    return decide(build_request(pod, namespace=pod["metadata"]["namespace"]), chosen, Policy())
 
 
 def _cause(pod: Object, around: Surroundings) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from tests.cluster.api import Object, create, pod
 from tests.cluster.conftest import Namespaces, skip_unless_complete
 from tests.podtls.cluster_world import ENFORCE, bundle_of, manifests, new_authority
 from webhook.decision import Defaults
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings, PodSettings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -214,7 +214,7 @@ def test_status_tells_what_a_replicaset_was_refused_with(podtls: Podtls, enrolle
 def test_status_lists_pods_of_a_lost_root_even_where_the_label_is_gone(podtls: Podtls) -> None:
     cluster = podtls.cluster
     namespace = cluster.create_namespace("lost")
-    settings = PodSettings(image=podtls.init_image, trust_bundle=bundle_of(new_authority()))
+    settings = InjectionSettings(PodSettings(image=podtls.init_image), bundle_of(new_authority()))
     raw = pod("survivor", metadata={"namespace": namespace})
     create(cluster, namespace, apply(raw, Webhook(Defaults("mtls", "port"), settings, namespace).answers(raw, "test")))
 

@@ -76,7 +76,7 @@ def alone(raw: dict[str, Any], case: str) -> dict[str, Any]:
 
 def as_shipped(golden: dict[str, Any], podtls: Podtls) -> dict[str, Any]:
     """The golden with the image and the bundle of this installation."""
-    text = json.dumps(golden).replace(SETTINGS.image, podtls.init_image)
+    text = json.dumps(golden).replace(SETTINGS.pods.image, podtls.init_image)
     replaced = json.loads(text.replace(json.dumps(SETTINGS.trust_bundle), json.dumps(podtls.bundle.decode())))
     assert isinstance(replaced, dict)
     return replaced

@@ -21,7 +21,7 @@ from tests.injector.est_server import write_leaf
 from tests.injector.unprivileged import command, own, user
 from tests.webhook.world import GOLDEN, MTLS, SETTINGS, annotated, apply, decided, patch, pod
 from webhook.decision import Defaults, Inject
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings
 
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/pod.yaml"))
 # Pieces of which an annotation may be made, good ones and bad ones.
@@ -30,11 +30,11 @@ _ODD = (",", "=", ":", ".", " ", "\n", ";", "{", "}", "$", '"', "\\", "#", "0", 
 _VALUES = st.lists(st.sampled_from(_PIECES + _ODD), max_size=8).map("".join)
 
 
-def pod_settings(authority: Authority) -> PodSettings:
-    return PodSettings(image=SETTINGS.image, trust_bundle=authority.bundle.decode())
+def pod_settings(authority: Authority) -> InjectionSettings:
+    return InjectionSettings(SETTINGS.pods, authority.bundle.decode())
 
 
-def read_by_injector(raw: dict[str, Any], settings: PodSettings, defaults: Defaults = MTLS) -> Settings:
+def read_by_injector(raw: dict[str, Any], settings: InjectionSettings, defaults: Defaults = MTLS) -> Settings:
     """The settings of podtls-init as its injector reads them; raises SettingsError."""
     result = apply(raw, patch(raw, defaults, settings))
     init = next(each for each in result["spec"]["initContainers"] if each["name"] == "podtls-init")

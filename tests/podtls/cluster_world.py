@@ -20,7 +20,7 @@ from podtls.kubernetes import installation
 from podtls.kubernetes.reader import Answer
 from tests.fakes import FakeApiServer
 from webhook.decision import Defaults
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings, PodSettings
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 ENFORCE = BASE.parent / "components" / "enforce"
@@ -149,7 +149,7 @@ def pod(name: str = "web", *, created: str = SINCE, ports: tuple[int, ...] = (80
 
 def injected(raw: Object, *, made: NewAuthority | None = None, mode: str = "mtls") -> Object:
     """The pod as the webhook makes it, with its certificate since SINCE."""
-    settings = PodSettings(image="example.test/podtls-init:1", trust_bundle=bundle_of(made or authority()))
+    settings = InjectionSettings(PodSettings(image="example.test/podtls-init:1"), bundle_of(made or authority()))
     webhook = Webhook(Defaults(mode, "port"), settings, raw["metadata"]["namespace"])
     patched: Object = apply(raw, webhook.answers(raw, "test"))
     annotations = patched["metadata"]["annotations"]

@@ -13,7 +13,7 @@ from podtls.inject.documents import parse
 from tests.podtls.conftest import Run
 from tests.webhook.world import GOLDEN, SCHEMAS, apply, patch
 from webhook.bundle import parse_bundle
-from webhook.settings import PodSettings
+from webhook.settings import InjectionSettings, PodSettings
 
 _CASES = sorted(path.parent.name for path in GOLDEN.glob("*/pod.yaml"))
 _POD = "containers: [{name: app, image: 'a:1', ports: [{containerPort: 8080}]}]"
@@ -43,7 +43,7 @@ def test_golden_pod_is_injected_as_by_the_webhook_and_is_valid(
 ) -> None:
     file = GOLDEN / case / "pod.yaml"
     raw = yaml.safe_load(file.read_text())
-    settings = PodSettings(image=options[1], trust_bundle=parse_bundle(bundle.read_bytes()))
+    settings = InjectionSettings(PodSettings(image=options[1]), parse_bundle(bundle.read_bytes()))
 
     outcome = run("inject", "-f", file, "--namespace", "shop", *options)
 

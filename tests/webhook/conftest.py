@@ -30,6 +30,6 @@ def bundle_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(log: FakeEvidenceLog, bundle_file: Path, tmp_path: Path) -> FlaskClient:
     settings = Settings(
-        pods=SETTINGS, trust_bundle_file=bundle_file, log=tmp_path / "evidence.jsonl", replica="podtls-webhook-0"
+        pods=SETTINGS.pods, trust_bundle_file=bundle_file, log=tmp_path / "evidence.jsonl", replica="podtls-webhook-0"
     )
     return create_app(settings, log).test_client()

@@ -66,7 +66,7 @@ class Webhook:
         environment = {
             **os.environ,
             "HOME": str(directory),
-            "PODTLS_INIT_IMAGE": SETTINGS.image,
+            "PODTLS_INIT_IMAGE": SETTINGS.pods.image,
             "PODTLS_TRUST_BUNDLE_FILE": str(bundle),
             "PODTLS_LOG": str(self.log),
             "PODTLS_SOCKET": str(self.socket),

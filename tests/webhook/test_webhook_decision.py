@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,7 +5,7 @@ import pytest
 from contract.names import INJECT
 from tests.webhook.api_server import as_sent, debug_copy
 from tests.webhook.goldens import cases, first_round, load
-from tests.webhook.world import MTLS, SETTINGS, annotated, decided, patch, pod
+from tests.webhook.world import MTLS, SETTINGS, annotated, decided, patch, pod, with_pod_settings
 from webhook.decision import Defaults, Deny, Inject, Skip
 
 
@@ -243,13 +242,13 @@ def test_copy_by_kubectl_debug_is_warned_of_and_follows_its_namespace() -> None:
 
 def test_image_of_a_mirror_is_accepted_with_a_warning_where_the_setting_allows_it() -> None:
     raw = mirrored("mirror.example.com/cache/podtls/init:0.1.0")
-    settings = replace(SETTINGS, accept_image_rewrite=True)
+    settings = with_pod_settings(accept_image_rewrite=True)
 
     decision = decided(raw, settings=settings)
 
     assert patch(raw, settings=settings) == []
     assert decision.warnings == (
-        f"podtls: image 'mirror.example.com/cache/podtls/init:0.1.0' accepted in place of {SETTINGS.image}",
+        f"podtls: image 'mirror.example.com/cache/podtls/init:0.1.0' accepted in place of {SETTINGS.pods.image}",
     )
 
 
@@ -264,10 +263,10 @@ def test_image_of_a_mirror_is_accepted_with_a_warning_where_the_setting_allows_i
 def test_any_other_image_is_replaced_by_ours(image: str, *, accept: bool) -> None:
     raw = mirrored(image)
 
-    operations = patch(raw, settings=replace(SETTINGS, accept_image_rewrite=accept))
+    operations = patch(raw, settings=with_pod_settings(accept_image_rewrite=accept))
 
     images = [operation.value["image"] for operation in operations if operation.path.startswith("/spec/initContainers")]
-    assert images == [SETTINGS.image, SETTINGS.image]
+    assert images == [SETTINGS.pods.image, SETTINGS.pods.image]
 
 
 def mirrored(image: str) -> dict[str, Any]:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -7,7 +6,7 @@ import pytest
 from contract.names import INIT_CONTAINER, SIDECAR_CONTAINER
 from tests.webhook.api_server import always_pull_images, as_sent, limit_range
 from tests.webhook.goldens import DERIVED, cases, expected, load
-from tests.webhook.world import LATER_RECORD, MTLS, SETTINGS, apply, injected, patch, validate
+from tests.webhook.world import LATER_RECORD, MTLS, apply, injected, patch, validate, with_pod_settings
 from webhook.decision import Defaults
 
 FROM_THE_FUTURE = "future-fields"
@@ -114,7 +113,7 @@ def test_our_containers_fulfil_pod_security_restricted() -> None:
 
 
 def test_without_a_uid_of_ours_the_platform_chooses_one() -> None:
-    settings = replace(SETTINGS, run_as_user=None)
+    settings = with_pod_settings(run_as_user=None)
 
     result = injected(load("bare"), settings=settings)
 

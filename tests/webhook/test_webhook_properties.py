@@ -8,7 +8,7 @@ from contract import names as contract
 from tests.webhook.api_server import as_sent
 from tests.webhook.world import LATER_RECORD, MTLS, NAMESPACE, SETTINGS, apply, patch
 from webhook.decision import Deny, Inject, decide
-from webhook.review import request_for
+from webhook.request import build_request
 
 NAMES = st.text(st.sampled_from("abc-~/é."), min_size=1, max_size=8)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -61,7 +61,7 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def is_injectable(raw: dict[str, Any]) -> bool:
-    decision = decide(request_for(raw, namespace=NAMESPACE), MTLS, SETTINGS)
+    decision = decide(build_request(raw, namespace=NAMESPACE), MTLS, SETTINGS.pods.policy)
     # An upstream's port may be the Pod's own, and a name may have an alias of the user's already.
     assert isinstance(decision, Inject) or (isinstance(decision, Deny) and contract.UPSTREAMS in decision.reason)
     return isinstance(decision, Inject)
@@ -112,7 +112,7 @@ def test_any_text_in_an_annotation_is_granted_or_denied_in_one_printable_line(va
     for key in (contract.MODE, contract.CAPTURE, contract.PORTS, contract.UPSTREAMS, contract.LIFETIME):
         raw = {"metadata": {"annotations": {key: value}}, "spec": {}}
 
-        decision = decide(request_for(raw, namespace=NAMESPACE), MTLS, SETTINGS)
+        decision = decide(build_request(raw, namespace=NAMESPACE), MTLS, SETTINGS.pods.policy)
 
         assert decision.reason.isascii()
         assert decision.reason.isprintable()

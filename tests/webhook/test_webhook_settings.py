@@ -1,11 +1,9 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.webhook.bundles import bundle_pem, key_pem
-from tests.webhook.world import SETTINGS
-from webhook.bundle import load_pod_settings, parse_bundle
+from webhook.bundle import load_bundle, parse_bundle
 from webhook.errors import SettingsError, TrustBundleError
 from webhook.settings import PodSettings, Settings
 
@@ -15,8 +13,8 @@ IMAGE = {"PODTLS_INIT_IMAGE": "registry.example.com/podtls/init:0.1.0@sha256:abc
 def test_image_alone_is_enough() -> None:
     settings = Settings.from_env(IMAGE)
 
-    assert settings.pods == PodSettings(image=IMAGE["PODTLS_INIT_IMAGE"], trust_bundle="")
-    assert settings.pods.ca_host == "podtls-ca.podtls-system.svc"
+    assert settings.pods == PodSettings(image=IMAGE["PODTLS_INIT_IMAGE"])
+    assert settings.pods.policy.ca_host == "podtls-ca.podtls-system.svc"
     assert settings.pods.run_as_user == 64321
     assert settings.trust_bundle_file == Path("/var/run/podtls-bundle/ca.crt")
     assert settings.log == Path("/var/log/podtls/evidence.jsonl")
@@ -40,7 +38,6 @@ def test_everything_can_be_set() -> None:
 
     pods = PodSettings(
         image=IMAGE["PODTLS_INIT_IMAGE"],
-        trust_bundle="",
         ca_url="https://ca.example.com:8443",
         trust_domain="example.org",
         zone="k8s.local",
@@ -111,11 +108,11 @@ def test_what_is_no_bundle_is_refused(pem: bytes, reason: str) -> None:
 def test_pods_carry_the_bundle_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(bundle_pem("root"))
 
-    settings = load_pod_settings(SETTINGS, tmp_path / "ca.crt")
+    bundle = load_bundle(tmp_path / "ca.crt")
 
-    assert settings == replace(SETTINGS, trust_bundle=(tmp_path / "ca.crt").read_text("ascii"))
+    assert bundle == (tmp_path / "ca.crt").read_text("ascii")
 
 
 def test_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrustBundleError, match=f"^trust bundle {tmp_path}/ca.crt: No such file or directory$"):
-        load_pod_settings(SETTINGS, tmp_path / "ca.crt")
+        load_bundle(tmp_path / "ca.crt")

@@ -39,8 +39,12 @@ def refusal(raw: dict[str, Any]) -> str:
         pytest.param("[::1]:80", "but not '[::1]:80'", id="address-v6"),
         pytest.param(f"{'a' * 64}.shop:80", "but not 'aaa", id="long-label"),
         pytest.param("a;}:80", "but not 'a;}:80'", id="nginx-syntax"),
-        pytest.param("a:80,a:80", "each host and port once, but a.shop.svc.cluster.local:80 is twice", id="doubled"),
-        pytest.param("a:80,a.shop.svc:80=8443", "a.shop.svc.cluster.local:80 is twice", id="doubled-by-another-name"),
+        pytest.param(
+            "a:80,a:80", "each host and port once, but a.shop.svc.cluster.local:80 is written twice", id="doubled"
+        ),
+        pytest.param(
+            "a:80,a.shop.svc:80=8443", "a.shop.svc.cluster.local:80 is written twice", id="doubled-by-another-name"
+        ),
         pytest.param("x.y:80,x.y.svc.svc:81", "x.y.svc would mean both", id="a-name-of-two-meanings"),
         pytest.param(HOSTS_255, "at most 254 hosts", id="255-hosts"),
         pytest.param("payments:8080", "ports that no container listens on, but 8080 is the pod's own", id="own-port"),

@@ -15,7 +15,7 @@ from tests.webhook.goldens import cases, load
 from tests.webhook.world import MTLS, NAMESPACE, SETTINGS, annotated, decided, pod
 from webhook.decision import Defaults, Deny
 from webhook.errors import ReviewError
-from webhook.workloads import parse_workload, warn
+from webhook.workloads import parse_workload, warn_of_pods
 
 Raw = dict[str, Any]
 
@@ -48,7 +48,7 @@ def body(raw: Raw, kind: str = "Deployment", **request: Any) -> bytes:
 
 
 def answer(raw: Raw, kind: str = "Deployment", defaults: Defaults = MTLS) -> Any:
-    return json.loads(warn(parse_workload(body(raw, kind)), defaults, SETTINGS))["response"]
+    return json.loads(warn_of_pods(parse_workload(body(raw, kind)), defaults, SETTINGS.pods.policy))["response"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

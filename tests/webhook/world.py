@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import kubernetes_validate
 from webhook.decision import Decision, Defaults, Inject, decide
 from webhook.injection import inject
 from webhook.jsonpatch import Operation
-from webhook.review import request_for
-from webhook.settings import PodSettings
+from webhook.request import build_request
+from webhook.settings import InjectionSettings, PodSettings
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "pods"
 RECORD = "0123456789abcdef0123456789abcdef"
@@ -24,9 +25,9 @@ NAMESPACE = "shop"
 MTLS = Defaults("mtls", "port")
 # The API server's oldest version that we support, and the latest schema there is.
 SCHEMAS = ("1.33", "1.37")
-SETTINGS = PodSettings(
-    image="registry.example.com/podtls/init:0.1.0",
-    trust_bundle="-----BEGIN CERTIFICATE-----\nYSB0cnVzdCBidW5kbGU=\n-----END CERTIFICATE-----\n",
+SETTINGS = InjectionSettings(
+    PodSettings(image="registry.example.com/podtls/init:0.1.0"),
+    "-----BEGIN CERTIFICATE-----\nYSB0cnVzdCBidW5kbGU=\n-----END CERTIFICATE-----\n",
 )
 
 
@@ -79,18 +80,18 @@ def body(raw: dict[str, Any] | None, **request: Any) -> bytes:
     return json.dumps(review(raw, **request)).encode()
 
 
-def decided(raw: dict[str, Any], defaults: Defaults = MTLS, settings: PodSettings = SETTINGS) -> Decision:
+def decided(raw: dict[str, Any], defaults: Defaults = MTLS, settings: InjectionSettings = SETTINGS) -> Decision:
     """What `decide` says of a raw Pod."""
-    return decide(request_for(raw, namespace=NAMESPACE), defaults, settings)
+    return decide(build_request(raw, namespace=NAMESPACE), defaults, settings.pods.policy)
 
 
 def patch(
-    raw: dict[str, Any], defaults: Defaults = MTLS, settings: PodSettings = SETTINGS, record: str = RECORD
+    raw: dict[str, Any], defaults: Defaults = MTLS, settings: InjectionSettings = SETTINGS, record: str = RECORD
 ) -> list[Operation]:
     """The operations that inject a raw Pod, which has to be injected."""
     before = copy.deepcopy(raw)
-    request = request_for(raw, namespace=NAMESPACE)
-    plan = decide(request, defaults, settings)
+    request = build_request(raw, namespace=NAMESPACE)
+    plan = decide(request, defaults, settings.pods.policy)
     assert isinstance(plan, Inject), plan.reason
     operations = inject(request.pod, plan, record, settings)
     assert raw == before, "injection changed its input"
@@ -105,13 +106,18 @@ def apply(raw: dict[str, Any], operations: list[Operation]) -> dict[str, Any]:
 
 
 def injected(
-    raw: dict[str, Any], defaults: Defaults = MTLS, settings: PodSettings = SETTINGS, record: str = RECORD
+    raw: dict[str, Any], defaults: Defaults = MTLS, settings: InjectionSettings = SETTINGS, record: str = RECORD
 ) -> dict[str, Any]:
     """The injected Pod, after the checks that each has to pass: no operation a second time, and the schema."""
     result = apply(raw, patch(raw, defaults, settings, record))
     assert patch(result, defaults, settings, LATER_RECORD) == []
     validate(result)
     return result
+
+
+def with_pod_settings(**changes: Any) -> InjectionSettings:
+    """SETTINGS with other settings for pods."""
+    return replace(SETTINGS, pods=replace(SETTINGS.pods, **changes))
 
 
 def validate(raw: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def test_ports_of_a_pod_without_ports_are_denied() -> None:
 def test_tls_port_that_is_an_upstreams_port_is_denied() -> None:
     message = refusal(annotated(ports="8443=8080", upstreams="payments:8443"))
 
-    assert "TLS ports that are no port of podtls.io/upstreams, but 8443 is" in message
+    assert "TLS ports that are not a port of podtls.io/upstreams, but 8443 is" in message
 
 
 def test_default_tls_ports_are_those_that_nobody_in_the_pod_uses() -> None:

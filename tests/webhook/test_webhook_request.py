@@ -1,4 +1,3 @@
-import base64
 import json
 from typing import Any
 
@@ -6,12 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.record import AdmissionRecord
-from tests.webhook.world import RECORD, body, pod, review
-from webhook.decision import Deny, Inject, Skip
+from tests.webhook.world import body, pod, review
 from webhook.errors import ReviewError, ReviewTooLargeError
-from webhook.jsonpatch import Operation
-from webhook.review import parse, request_for, respond
+from webhook.request import build_request, parse_request
 
 DEPLOYMENT_KIND = {"group": "apps", "version": "v1", "kind": "Deployment"}
 DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 1}}
@@ -54,7 +50,7 @@ def with_member(raw: bytes, text: bytes) -> bytes:
 )
 def test_body_that_is_no_review_of_a_pod_is_the_senders_error(sent: bytes, reason: str) -> None:
     with pytest.raises(ReviewError) as caught:
-        parse(sent)
+        parse_request(sent)
 
     assert str(caught.value).startswith("not an AdmissionReview of a Pod: ")
     assert reason in str(caught.value)
@@ -109,7 +105,7 @@ def test_body_that_is_no_review_of_a_pod_is_the_senders_error(sent: bytes, reaso
 )
 def test_review_of_something_else_is_refused_naming_the_field(sent: dict[str, Any], reason: str) -> None:
     with pytest.raises(ReviewError) as caught:
-        parse(json.dumps(sent).encode())
+        parse_request(json.dumps(sent).encode())
 
     assert str(caught.value) == reason
 
@@ -125,7 +121,7 @@ def test_review_of_something_else_is_refused_naming_the_field(sent: dict[str, An
 )
 def test_review_that_would_fill_the_log_is_too_large(sent: bytes) -> None:
     with pytest.raises(ReviewTooLargeError, match="bytes, allowed 131072") as caught:
-        parse(sent)
+        parse_request(sent)
 
     assert caught.value.http_status == 413
 
@@ -133,14 +129,14 @@ def test_review_that_would_fill_the_log_is_too_large(sent: bytes) -> None:
 def test_review_of_9_mib_is_read() -> None:
     raw = pod({"annotations": {"example.com/large": "x" * 9 * 1024 * 1024}})
 
-    assert parse(body(raw)).pod.name == "web"
+    assert parse_request(body(raw)).pod.name == "web"
 
 
 def test_what_we_read_of_a_review_is_what_was_sent() -> None:
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u", "controller": True}
     raw = pod({"generateName": "web-", "ownerReferences": [owner]}, serviceAccountName="web")
 
-    request = parse(body(raw, dryRun=True, name=""))
+    request = parse_request(body(raw, dryRun=True, name=""))
 
     assert request.dry_run
     assert request.namespace == "shop"
@@ -153,13 +149,13 @@ def test_what_we_read_of_a_review_is_what_was_sent() -> None:
 def test_of_duplicate_keys_the_last_one_counts() -> None:
     sent = with_member(body(pod()), b'"uid": "second", "dryRun": true')
 
-    request = parse(sent)
+    request = parse_request(sent)
 
     assert (request.uid, request.dry_run) == ("second", True)
 
 
 def test_pod_at_hand_becomes_a_request() -> None:
-    request = request_for({"spec": {}}, namespace="shop")
+    request = build_request({"spec": {}}, namespace="shop")
 
     assert (request.uid, request.namespace, request.pod.has_metadata) == ("", "shop", False)
 
@@ -174,58 +170,12 @@ def test_pod_at_hand_becomes_a_request() -> None:
 )
 def test_what_is_no_pod_does_not_become_a_request(raw: dict[str, Any], namespace: str, reason: str) -> None:
     with pytest.raises(ReviewError) as caught:
-        request_for(raw, namespace=namespace)
+        build_request(raw, namespace=namespace)
 
     assert str(caught.value) == reason
-
-
-def test_denial_carries_a_status_with_the_reason() -> None:
-    response = json.loads(respond(parse(body(pod())), Deny("because"), [], RECORD))["response"]
-
-    assert response == {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "allowed": False,
-        "status": {"status": "Failure", "message": "podtls: because", "reason": "Forbidden", "code": 403},
-        "auditAnnotations": {"decision": "deny", "reason": "because", "record": RECORD},
-    }
-
-
-def test_skip_carries_its_warning_and_no_patch() -> None:
-    answer = json.loads(respond(parse(body(pod())), Skip("because", ("podtls: because",)), [], RECORD))
-
-    assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
-    assert answer["response"] == {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "allowed": True,
-        "warnings": ["podtls: because"],
-        "auditAnnotations": {"decision": "skip", "reason": "because", "record": RECORD},
-    }
-
-
-def test_warnings_stay_within_what_the_api_server_shows() -> None:
-    operations = [Operation("remove", f"/spec/volumes/{number}", note="x" * 300) for number in range(40)]
-
-    response = json.loads(respond(parse(body(pod())), Skip("because", ()), operations, RECORD))["response"]
-
-    assert [len(warning) for warning in response["warnings"]] == [256] * 11 + [len("podtls: and 29 more warnings")]
-
-
-def test_patch_and_its_type_come_together() -> None:
-    operations = [Operation("add", "/metadata/labels", {"a": "é"})]
-
-    response = json.loads(respond(parse(body(pod())), Deny("x"), operations, RECORD))["response"]
-
-    assert response["patchType"] == "JSONPatch"
-    assert json.loads(base64.b64decode(response["patch"])) == [operations[0].to_json()]
 
 
 @given(sent=st.binary(max_size=200))
 def test_any_bytes_are_refused_as_the_senders_error(sent: bytes) -> None:
     with pytest.raises(ReviewError):
-        parse(sent)
-
-
-def test_decisions_and_records_use_the_same_words() -> None:
-    allowed = {Inject.kind, Skip.kind, Deny.kind}
-
-    assert allowed == set(AdmissionRecord.__annotations__["decision"].__args__)
+        parse_request(sent)
