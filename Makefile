@@ -57,11 +57,12 @@ cluster-down: $(STAMP) ## end it and remove all that it left
 cluster-status: $(STAMP) ## which clusters there are, and what of them runs
 	@$(BIN)/python -m lab.cluster status
 
-images: ## build both images with docker, podman or buildah, whichever works here
-	@set -e; for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && builder=$$tool && break; done; \
+images: ## build both images with docker, podman or buildah, whichever works here (BUILDER=, BUILD_ARGS=)
+	@set -e; for tool in $(or $(BUILDER),docker podman buildah); do $$tool info >/dev/null 2>&1 && builder=$$tool && break; done; \
 	test -n "$$builder" || { echo "podtls: none of docker, podman and buildah works here; on Debian: apt-get install buildah" >&2; exit 69; }; \
+	version=$$($(PYTHON) -B -c 'from contract.names import VERSION; print(VERSION)'); \
 	for image in init webhook; do \
-	    $$builder build --file Dockerfile.$$image --tag localhost/podtls-$$image:dev $(BUILD_ARGS) .; \
+	    $$builder build --file Dockerfile.$$image --tag localhost/podtls-$$image:dev --build-arg VERSION=$$version $(BUILD_ARGS) .; \
 	done; \
 	$$builder images | grep -E 'REPOSITORY|localhost/podtls-'
 

@@ -9,7 +9,7 @@ from lab.cluster.cache import fingerprint
 from lab.cluster.errors import ClusterError
 from lab.cluster.images import Image, cached, commit, run_isolated
 
-CODENAME = "bookworm"
+CODENAME = "trixie"
 # What the public slim images leave out as well; packages installed later leave it out, too.
 EXCLUDED = ("doc", "info", "locale", "man")
 
@@ -19,26 +19,31 @@ def build_base() -> Image:
 
     def fill(folder: Path) -> None:
         root = folder / "root"
-        sources = _apt_sources()
-        mirror = sources[0].split()[1]
-        run_isolated(["debootstrap", "--variant=minbase", CODENAME, str(root), mirror], "debootstrap")
-        (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in sources))
+        mirrors = _find_mirrors()
+        # Without a keyring that knows the release debootstrap only warns, unless it is forced to check.
+        options = ["--force-check-gpg", "--variant=minbase"]
+        run_isolated(["debootstrap", *options, CODENAME, str(root), mirrors[""]], "debootstrap")
+        sources = [f"deb {mirror} {CODENAME}{suffix} main\n" for suffix, mirror in sorted(mirrors.items())]
+        (root / "etc/apt/sources.list").write_text("".join(sources))
         _slim(root)
         commit(name, root, target="/", setting="--cmd=/bin/sh")
 
     name = f"localhost/podtls-base:{CODENAME}"
-    return cached(name, fill, key=fingerprint([Path(__file__)]))
+    (image,) = cached([name], fill, key=fingerprint([Path(__file__)]))
+    return image
 
 
-def _apt_sources() -> list[str]:
-    # Printed by apt itself, whatever the format and place of its source files; the first is the main archive.
-    layout = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
-    command = ["apt-get", "indextargets", "--format", layout, "Created-By: Packages", "Origin: Debian"]
+def _find_mirrors() -> dict[str, str]:
+    """Where apt takes Debian from, by the suite's suffix: "", -updates, -security. A mirror has every release."""
+    # Printed by apt itself, whatever the format and place of its source files.
+    targets = ["Created-By: Packages", "Origin: Debian", "Component: main"]
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", *targets]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    sources = [line for line in lines if re.search(rf" {CODENAME}\S* main$", line)]
-    if not any(line.endswith(f" {CODENAME} main") for line in sources):
-        raise ClusterError(f"apt knows no source of Debian {CODENAME}; add one and run apt-get update")
-    return sorted(sources, key=lambda line: line.split()[2])
+    found = [re.fullmatch(r"(\S+) [a-z]+(|-updates|-security)", line) for line in lines]
+    mirrors = {match[2]: match[1] for match in found if match}
+    if "" not in mirrors:
+        raise ClusterError("apt knows no mirror of Debian; add one and run apt-get update")
+    return mirrors
 
 
 def _slim(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Container images without a Docker daemon: from Dockerfiles, and the sandbox of every pod.
+"""Container images without a Docker daemon: built, kept, looked into; and the sandbox of every pod.
 
 Each build ends as one docker-archive file in the cache, keyed by what it was made from. buildah and debootstrap run in
 mount and process namespaces of their own, so that a killed build leaves neither a mount nor a process.
@@ -9,14 +9,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lab.cluster.binaries import binary
 from lab.cluster.cache import cache_folder, fingerprint, locked
 from lab.cluster.errors import ClusterError
-from lab.cluster.host_clients import client_mounts
 
 WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # A command that ends when the harness is killed.
 ISOLATED = (*WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
@@ -30,23 +30,6 @@ class Image:
     archive: Path
 
 
-def build_image(dockerfile: Path, name: str, *, sources: Sequence[Path], base: Image) -> Image:
-    """Build a Dockerfile on our base, given as its argument BASE; the build sees the sources and nothing else.
-
-    The sources lie beside or below the Dockerfile, and keep their places relative to it. ClusterError when it fails.
-    """
-
-    def fill(folder: Path) -> None:
-        context = folder / "context"
-        for source in [dockerfile, *sources]:
-            _copy(source, context / source.relative_to(dockerfile.parent))
-        volumes = [f"--volume={mount}" for mount in client_mounts(folder)]
-        arguments = ["--build-arg", f"BASE={base.name}", "--layers", "--file", str(context / dockerfile.name)]
-        _buildah("bud", *volumes, *arguments, "--tag", name, str(context))
-
-    return cached(name, fill, key=fingerprint([dockerfile, *sources], base.archive.name))
-
-
 def build_pause() -> Image:
     """The image of the sandbox that holds a pod's namespaces: one static program."""
     program = Path(binary("pause"))
@@ -55,34 +38,39 @@ def build_pause() -> Image:
     def fill(_: Path) -> None:
         commit(name, program, target="/pause", setting='--entrypoint=["/pause"]')
 
-    return cached(name, fill, key=fingerprint([program]))
-
-
-def cached(name: str, fill: Callable[[Path], None], *, key: str) -> Image:
-    """The image of that name and key, made by `fill` in buildah's storage unless the cache has it.
-
-    `fill` gets an empty folder to work in, which is removed afterwards. Older keys of the name are dropped.
-    """
-    folder = cache_folder() / "images"
-    stem = re.sub(r"[^a-z0-9.]+", "-", name.removeprefix("localhost/"))
-    image = Image(name, folder / f"{stem}-{key}.tar")
-    with locked("images"):
-        if not image.archive.exists():
-            _make(image, fill)
-            for older in set(folder.glob(f"{stem}-{'?' * len(key)}.tar")) - {image.archive}:
-                older.unlink()
+    (image,) = cached([name], fill, key=fingerprint([program]))
     return image
 
 
-def _make(image: Image, fill: Callable[[Path], None]) -> None:
+def cached(names: Sequence[str], fill: Callable[[Path], None], *, key: str) -> tuple[Image, ...]:
+    """The images of these names and this key, made by `fill` in buildah's storage unless the cache has them all.
+
+    `fill` gets an empty folder to work in, which is removed afterwards. Older keys of the names are dropped.
+    """
+    folder = cache_folder() / "images"
+    images = tuple(Image(name, folder / f"{_stem(name)}-{key}.tar") for name in names)
+    with locked("images"):
+        if not all(image.archive.exists() for image in images):
+            _make(images, fill, key)
+    return images
+
+
+def _make(images: Sequence[Image], fill: Callable[[Path], None], key: str) -> None:
     work = cache_folder() / "images" / "unfinished"
     shutil.rmtree(work, ignore_errors=True)  # What a killed build left; we hold the lock.
     work.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=work) as name:
         fill(Path(name))
-        unfinished = Path(name) / "image.tar"
-        _buildah("push", "--quiet", image.name, f"docker-archive:{unfinished}:{image.name}")
-        unfinished.rename(image.archive)
+        for image in images:
+            unfinished = Path(name) / "image.tar"
+            _buildah("push", "--quiet", image.name, f"docker-archive:{unfinished}:{image.name}")
+            for older in image.archive.parent.glob(f"{_stem(image.name)}-{'?' * len(key)}.tar"):
+                older.unlink()
+            unfinished.rename(image.archive)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.removeprefix("localhost/"))
 
 
 def commit(name: str, content: Path, *, target: str, setting: str) -> None:
@@ -93,10 +81,19 @@ def commit(name: str, content: Path, *, target: str, setting: str) -> None:
     _buildah("commit", "--quiet", "--rm", container, name)
 
 
+def run_in_image(image: Image, *argv: str, mounts: Mapping[Path, str] = MappingProxyType({})) -> str:
+    """A command's stdout, run as the image's user on its files, without a node. ClusterError when it fails."""
+    volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
+    with locked("images"):
+        container = _buildah("from", image.name).strip()
+        try:
+            return _buildah("run", *volumes, container, "--", *argv)
+        finally:
+            _buildah("rm", container)
+
+
 def _buildah(*arguments: str) -> str:
-    storage = cache_folder() / "buildah"
-    roots = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver=overlay"]
-    return run_isolated(["buildah", *roots, *arguments], f"buildah {arguments[0]}")
+    return run_isolated(["buildah", *arguments], f"buildah {arguments[0]}")
 
 
 def run_isolated(argv: Sequence[str], what: str) -> str:
@@ -109,17 +106,12 @@ def run_isolated(argv: Sequence[str], what: str) -> str:
 
 
 def _environment() -> dict[str, str]:
+    """What any buildah finds its settings by, whoever starts it: storage of our own, layers kept, no daemon."""
     storage = cache_folder() / "buildah"
-    settings = storage / "containers.conf"
     storage.mkdir(exist_ok=True)
+    settings, store = storage / "containers.conf", storage / "storage.conf"
     settings.write_text(f'[network]\nnetwork_config_dir = "{storage}/net.d"\n')  # Else it makes /etc/cni/net.d.
+    store.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/root"\nrunroot = "{storage}/run"\n')
     folders = {"TMPDIR": str(cache_folder() / "images"), "CONTAINERS_CONF": str(settings)}
-    return {"BUILDAH_ISOLATION": "chroot", "DEBIAN_FRONTEND": "noninteractive", **folders}
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
-        shutil.copy2(source, target)
+    choices = {"BUILDAH_ISOLATION": "chroot", "BUILDAH_LAYERS": "true", "DEBIAN_FRONTEND": "noninteractive"}
+    return {**choices, **folders, "CONTAINERS_STORAGE_CONF": str(store)}

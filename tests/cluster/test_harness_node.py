@@ -11,7 +11,7 @@ import pytest
 
 from lab.cluster.cluster import Cluster
 from lab.cluster.errors import ClusterError, KubectlError
-from lab.cluster.images import Image, build_image
+from lab.cluster.images import Image, run_in_image
 from lab.cluster.journal import Run, runs
 from lab.cluster.launch import running_node
 from lab.cluster.namespaces import SYSCTLS
@@ -165,27 +165,12 @@ def test_a_provided_volume_is_writable_for_the_pods_group(
     assert ("No space left on device" in written) == (limit is not None)
 
 
-def test_an_image_of_a_dockerfile_runs(
-    node_cluster: Cluster, node: Node, base_image: Image, namespace: str, tmp_path: Path
-) -> None:
-    (tmp_path / "greeting").write_text("built\n")
-    (tmp_path / "Dockerfile").write_text('ARG BASE\nFROM ${BASE}\nCOPY greeting /\nRUN ["/bin/cat", "/greeting"]\n')
+def test_a_command_runs_in_an_image_without_a_node(base_image: Image, tmp_path: Path) -> None:
+    (tmp_path / "greeting").write_text("mounted\n")
 
-    image = build_image(
-        tmp_path / "Dockerfile", "localhost/podtls-harness:1", sources=[tmp_path / "greeting"], base=base_image
-    )
-    node.load(image)
-    run_pod(node_cluster, "greeter", [container_of(image, "cat", "/greeting")], restartPolicy="Never")
-
-    node_cluster.kubectl("wait", "pod/greeter", "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded")
-    assert node_cluster.kubectl("logs", "greeter", "-n", namespace) == "built\n"
-
-
-def test_an_image_whose_build_fails_says_why(base_image: Image, tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nRUN echo what went wrong && exit 1\n")
-
+    assert run_in_image(base_image, "cat", "/mnt/greeting", mounts={tmp_path: "/mnt"}) == "mounted\n"
     with pytest.raises(ClusterError, match="what went wrong"):
-        build_image(tmp_path / "Dockerfile", "localhost/podtls-harness:broken", sources=[], base=base_image)
+        run_in_image(base_image, "sh", "-c", "echo what went wrong && exit 1")
 
 
 def test_a_node_that_ends_leaves_nothing(base_image: Image) -> None:
