@@ -22,7 +22,7 @@ NODE = "somewhere"
 PAUSE: dict[str, Any] = {"name": "app", "image": "example.test/app:1"}
 STARTS_AND_IS_KILLED = """
 import os, signal
-from tests.cluster.launch import running_control_plane
+from lab.cluster.launch import running_control_plane
 with running_control_plane() as cluster:
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -34,7 +34,7 @@ while (my $client = $listener->accept) { print $client $client->peerhost, "\n"; 
 READ_FROM = 'exec 3<>"/dev/tcp/$0/$1"; cat <&3'
 STARTS_AND_IS_KILLED = """
 import os, signal
-from tests.cluster.launch import running_node
+from lab.cluster.launch import running_node
 with running_node() as node:
     os.kill(os.getpid(), signal.SIGKILL)
 """
