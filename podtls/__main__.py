@@ -1,6 +1,6 @@
 """The `podtls` command: its subcommands by name, and how errors end.
 
-Each subcommand lives in a module of its own, loaded only when it is typed, so that `podtls --help` starts at once.
+Each subcommand is loaded only when it is called, so that `podtls --help` starts at once.
 """
 
 import importlib
@@ -14,20 +14,23 @@ from audit.errors import AuditError
 from contract.names import EXIT_CONFIGURATION, VERSION
 from podtls.errors import CommandError, MissingPartError
 
+_ROOMS: Final = ("contract", "audit", "injector", "serving", "webhook", "ca", "podtls")
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
-# name -> module:attribute, and what `podtls --help` says of it.
+# name -> module:attribute, and its line in `podtls --help`.
 _COMMANDS: Final = {
     "inject": ("podtls.inject.inject_command:inject", "Inject the pods of YAML files, as the webhook would."),
     "uninject": ("podtls.inject.uninject_command:uninject", "Remove what podtls added to the pods of YAML files."),
-    "check": ("podtls.check.command:check", "Tell whether podtls works in a cluster, or could."),
+    "check": ("podtls.check.command:check", "Check whether podtls works in a cluster, or could."),
     "status": ("podtls.status.command:status", "Show which pods are enrolled, which are not and why."),
+    "manifests": ("podtls.manifests.command:manifests", "Write the manifests of podtls to a folder, to be applied."),
     "audit": ("podtls.auditor.command:audit", "Read the evidence: every patch and every certificate."),
 }
 
 _EXAMPLES: Final = """\b
 Examples:
   podtls inject -f deployment.yaml --image podtls-init:0.1.0 --bundle ca.crt | kubectl apply -f -
+  podtls manifests podtls-manifests --registry registry.example.com/podtls
   podtls check
   podtls status -n shop
   podtls audit list --namespace shop --since 1h
@@ -48,6 +51,8 @@ class _LazyGroup(click.Group):
         try:
             command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
+            if not _is_missing_part(error.name or "", module):
+                raise
             raise MissingPartError(f"{cmd_name}: not installed here, {error.name} is missing") from error
         assert isinstance(command, click.Command)
         return command
@@ -55,6 +60,15 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+def _is_missing_part(name: str, module: str) -> bool:
+    """Whether a module that was not found is a room, a package of others or the command itself.
+
+    Any other module of ours is in the wheel with its room: if it is not found, the import is wrong.
+    """
+    room, _, inner = name.partition(".")
+    return room not in _ROOMS or not inner or module.startswith(name)
 
 
 @click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,22 +1,26 @@
 """How the command writes to a terminal or a pipe: columns, colours, untrusted text. Knows no records and no pods."""
 
+import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Wider than any line: what goes into a pipe is neither cut nor folded.
+from podtls.inject.documents import to_yaml
+
+# Wider than any line, so that nothing is cut or folded in a pipe.
 _PIPE_WIDTH: Final = 1_000_000
+_BATCH: Final = 500
 # JSON itself escapes what is below 0x20. These are C1 controls, and those that turn the direction of text.
 _INVISIBLE: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
-def console(stream: TextIO | None = None) -> Console:
+def make_console(stream: TextIO | None = None) -> Console:
     """A console that colours only for a terminal and honours NO_COLOR, and folds only for a terminal."""
     stream = stream or sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
@@ -24,18 +28,30 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def printable(text: str) -> str:
-    """The text with all control and other invisible characters escaped: records hold what strangers sent."""
+    """The text with all control and other invisible characters escaped: records hold untrusted text."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def printable_json(text: str) -> str:
-    """JSON with the same values, in which no invisible character is left that a terminal would obey."""
+    """JSON of the same values without invisible characters that a terminal would obey."""
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def note(text: str) -> None:
-    """One line on stderr for the person, never for the pipe."""
+    """Print one line on stderr, for the person and never for the pipe."""
     click.echo(f"podtls: {printable(text)}", err=True)
+
+
+def count_noun(count: int, noun: str) -> str:
+    """As in "no problems, 1 warning"."""
+    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
+
+
+def print_values(values: dict[str, Any], output: str) -> None:
+    """Print as `-o json` or `-o yaml` does; untrusted text in them cannot command a terminal."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    # By way of JSON, whose lists are lists.
+    click.echo(to_yaml(json.loads(text)) if output == "yaml" else f"{printable_json(text)}\n", nl=False)
 
 
 class Columns:
@@ -44,7 +60,7 @@ class Columns:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._widths = [len(name) for name in names]
-        self._console = console()
+        self._console = make_console()
         self._started = False
 
     def print(self, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
@@ -63,3 +79,14 @@ class Columns:
             self._console.print(table)
         # A pipe gets no blanks at the ends of lines.
         click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def print_section(title: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print a title and rows of a style ("" for none) and cells below it; nothing where there are no rows."""
+    if not rows:
+        return
+    click.echo(f"{title}:")
+    columns = Columns(names)
+    for start in range(0, len(rows), _BATCH):
+        columns.print(rows[start : start + _BATCH])
+    click.echo("")

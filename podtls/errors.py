@@ -1,4 +1,4 @@
-"""What the operator's command raises, and the exit code it ends with. Nothing else lives here."""
+"""What the operator's command raises, and the exit code that it ends with. Nothing else lives here."""
 
 from typing import ClassVar
 
@@ -8,7 +8,6 @@ from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 class CommandError(Exception):
     """Base: one line that names what is wrong, what was given and what is allowed; printed by `main`."""
 
-    http_status: ClassVar[int] = 400
     exit_code: ClassVar[int] = EXIT_CONFIGURATION
 
 
@@ -19,34 +18,28 @@ class InputError(CommandError):
 class MissingPartError(CommandError):
     """A part of podtls is not installed here (images leave some out)."""
 
-    http_status = 503
     exit_code = EXIT_UNAVAILABLE
 
 
 class RefusedError(CommandError):
-    """At least one pod may not be injected; nothing was written."""
+    """At least one pod is refused; nothing was written."""
 
-    http_status = 403
     exit_code = EXIT_REFUSED
 
 
 class UnreachableError(CommandError):
-    """The API server does not answer, or answers what no API server does."""
+    """The API server does not answer, or not as an API server does."""
 
-    http_status = 503
     exit_code = EXIT_UNAVAILABLE
 
 
 class CredentialsError(CommandError):
-    """The API server does not know who asks: kubeconfig or context are not the right ones."""
-
-    http_status = 401
+    """The API server rejected the credentials: check kubeconfig and context."""
 
 
 class ForbiddenError(CommandError):
     """The API server does not let the caller read what the command needs."""
 
-    http_status = 403
     exit_code = EXIT_REFUSED
 
 

@@ -17,7 +17,7 @@ from ca.controller.reconcile import Secret
 from ca.errors import CAError
 from lab.sandbox.errors import NotFoundError
 from podtls.errors import UnreachableError
-from podtls.kubernetes.reader import Access, Answer
+from podtls.kubernetes.reader import Access, ApiResponse
 
 
 @dataclass
@@ -193,7 +193,7 @@ class FakeApiServer:
     version: str = "v1.36.3"
     date: str = ""
     denied: set[Access] = field(default_factory=set)
-    proxied: dict[str, Answer | UnreachableError] = field(default_factory=dict)
+    proxied: dict[str, ApiResponse | UnreachableError] = field(default_factory=dict)
     status: int = 0
     page: int = 500
     asked: list[str] = field(default_factory=list)
@@ -217,7 +217,7 @@ class FakeApiServer:
         inside = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
         return f"{root}{inside}/{kind.lower()}s/{metadata['name']}"
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> ApiResponse:
         self.asked.append(path)
         bare, _, query = path.partition("?")
         if self.status:
@@ -254,7 +254,7 @@ class FakeApiServer:
         whole = f"{resource}/{sub[0]}" if sub and sub[0] else resource
         return Access("get" if name else "list", whole, group, namespace, name)
 
-    def _list(self, path: str, query: dict[str, str]) -> Answer:
+    def _list(self, path: str, query: dict[str, str]) -> ApiResponse:
         root, _, resource = path.rpartition("/")
         everywhere = "/namespaces/" not in path and resource != "namespaces"
         found = [
@@ -274,8 +274,8 @@ class FakeApiServer:
         items = [{key: value for key, value in each.items() if key not in {"kind", "apiVersion"}} for each in found]
         return self._answer(200, {"kind": "List", "metadata": following, "items": items[start : start + size]})
 
-    def _status(self, code: int, message: str) -> Answer:
+    def _status(self, code: int, message: str) -> ApiResponse:
         return self._answer(code, {"kind": "Status", "status": "Failure", "message": message, "code": code})
 
-    def _answer(self, code: int, value: dict[str, Any]) -> Answer:
-        return Answer(code, json.dumps(value).encode(), self.date)
+    def _answer(self, code: int, value: dict[str, Any]) -> ApiResponse:
+        return ApiResponse(code, json.dumps(value).encode(), self.date)

@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from rich.console import Console
 from rich.text import Text
 
-from podtls.console import console as make_console
-from podtls.console import printable
+from podtls.console import make_console, printable
 
 _INDENT: Final = "    "
 _LONG: Final = 90

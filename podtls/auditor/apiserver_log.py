@@ -1,10 +1,11 @@
-"""The API server's own audit log: which creations of pods name records of ours, and how they ended. Judges nothing.
+"""The API server's own audit log: which creations of pods name evidence records, and how they ended. Judges nothing.
 
 https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/#audit-k8s-io-v1-Event
 """
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,19 +13,37 @@ from typing import Annotated, Final
 import msgspec
 
 from audit.log import TornLine
-from podtls.auditor.query import Report
-from podtls.auditor.reconciliation import Creation
+from podtls.auditor.query import ReportTornLine
 from podtls.errors import InputError
 from webhook.response import LATER_RECORD, RECORD
 
 _VERSION: Final = "audit.k8s.io/v1 Event"
 _ALLOWED: Final = f"allowed: an unpacked log of the API server, one {_VERSION} (level Metadata or more) a line"
-# Before it, a request may still become anything.
+# Events of earlier stages do not say how a request ended.
 _ENDS: Final = ("ResponseComplete", "Panic")
-# Audit annotations are named <webhook>/<annotation>, and ours are mtls-port.podtls.io and so on.
+# Audit annotations are named <webhook>/<annotation>, such as mtls-port.podtls.io/record.
 _KEYS: Final = tuple(f".podtls.io/{name}" for name in (RECORD, LATER_RECORD))
-# A file whose first lines are no events, all of them, is something else.
+# If none of its first lines is an event, a file is something else.
 _HEAD: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PodCreation:
+    """How one creation of a pod ended, by the API server's audit log. `records` are the ids that it names.
+
+    `name` is empty where the API server was to generate it.
+    """
+
+    records: tuple[str, ...]
+    namespace: str
+    name: str
+    time: datetime
+    code: int
+    message: str
+
+    def __str__(self) -> str:
+        said = f": {self.message}" if self.message else ""
+        return f"the API server answered {self.code}{said}"
 
 
 class _Reference(msgspec.Struct, frozen=True):
@@ -53,12 +72,12 @@ class _Event(msgspec.Struct, frozen=True, rename="camel"):
 _EVENTS: Final = msgspec.json.Decoder(_Event)
 
 
-def creations(path: Path, report: Report) -> Iterator[Creation]:
-    """Every creation of a pod in the file that names a record of ours.
+def read_creations(path: Path, report: ReportTornLine) -> Iterator[PodCreation]:
+    """Every creation of a pod in the file that names an evidence record.
 
-    A line that is no event is reported. Raises InputError, naming file and line, for a file that begins with none.
+    A line that is not an event is reported. Raises InputError, naming file and line, for a file that starts with none.
     """
-    lines = _parsed(path)
+    lines = _read_events(path)
     head = list(itertools.islice(lines, _HEAD))
     if head and not any(isinstance(line, _Event) for line in head):
         assert isinstance(head[0], TornLine)
@@ -67,10 +86,10 @@ def creations(path: Path, report: Report) -> Iterator[Creation]:
         if isinstance(line, TornLine):
             report(line)
         else:
-            yield from _creation(line)
+            yield from _parse_creation(line)
 
 
-def _parsed(path: Path) -> Iterator[_Event | TornLine]:
+def _read_events(path: Path) -> Iterator[_Event | TornLine]:
     offset = 0
     try:
         with path.open("rb") as file:
@@ -85,18 +104,18 @@ def _parse(line: bytes, path: Path, number: int, offset: int) -> _Event | TornLi
     try:
         event = _EVENTS.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return TornLine(path, number, offset, line, f"no {_VERSION}: {error}")
+        return TornLine(path, number, offset, line, f"not an {_VERSION}: {error}")
     named = f"{event.api_version} {event.kind}"
     if named != _VERSION:
         return TornLine(path, number, offset, line, f"got {named}, expected {_VERSION}")
     return event
 
 
-def _creation(event: _Event) -> Iterator[Creation]:
+def _parse_creation(event: _Event) -> Iterator[PodCreation]:
     pod, status, annotations = event.object_ref, event.response_status, event.annotations or {}
     if event.verb != "create" or event.stage not in _ENDS or not pod or not status:
         return
     records = tuple(value for key, value in annotations.items() if key.endswith(_KEYS))
     if (pod.resource, pod.subresource) == ("pods", "") and records:
         received = event.request_received_timestamp
-        yield Creation(records, pod.namespace, pod.name, received, status.code, status.message)
+        yield PodCreation(records, pod.namespace, pod.name, received, status.code, status.message)

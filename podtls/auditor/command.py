@@ -1,10 +1,9 @@
 """`podtls audit list` and `podtls audit show`, and the group that they and `reconcile` (reconcile_command.py) are in.
 
-Options in, records out. What a record looks like is audit_show.py's.
+Options in, records out. What a record looks like is in show.py.
 """
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +12,12 @@ import click
 
 from audit.record import AdmissionRecord, Record, encode
 from podtls.auditor import query
-from podtls.auditor import show as audit_show
-from podtls.auditor.options import Moment, RecordId, output_option, paths_argument, report_torn, sources_of
 from podtls.auditor.reconcile_command import reconcile
-from podtls.console import Columns, note, printable_json
+from podtls.auditor.show import print_record, report_torn_line
+from podtls.console import Columns, note, print_values, printable_json
 from podtls.errors import InputError
 from podtls.inject.documents import to_yaml
+from podtls.options import RecordId, choose_logs, output_option, paths_argument, since_option, until_option
 
 _DECISIONS: Final = ("inject", "skip", "deny", "issue", "refuse")
 _STYLES: Final = {"deny": "red", "refuse": "red", "skip": "yellow"}
@@ -28,8 +27,8 @@ _STYLES: Final = {"deny": "red", "refuse": "red", "skip": "yellow"}
 def audit() -> None:
     """Read the evidence: every patch and every certificate.
 
-    PATH is a log, a copy of one, or a directory of such; several may be given. Without one it is the log that
-    PODTLS_LOG names, or /var/log/podtls/evidence.jsonl. Nothing is asked of a cluster.
+    PATH is a log, a copy of one, or a directory of them; several may be given. Without PATH it is the log that
+    PODTLS_LOG names, or /var/log/podtls/evidence.jsonl. No cluster is contacted.
     """
 
 
@@ -48,29 +47,29 @@ Examples:
 @click.option("-n", "--namespace", metavar="NAME", help="Only pods of this namespace.")
 @click.option("--kind", type=click.Choice(["admission", "certificate"]), help="Only this kind.")
 @click.option("--decision", type=click.Choice(_DECISIONS), help="Only this decision.")
-@click.option("--pod", metavar="NAME", help="Only what may be about this pod (by name or generateName).")
-@click.option("--since", type=Moment(), help="Not before this time, or this age.")
-@click.option("--until", type=Moment(), help="Before this time, or this age.")
-@click.option("--id", type=RecordId(), help="Only ids that begin so.")
-@click.option("--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@click.option("--pod", metavar="NAME", help="Only records that may be about this pod (by name or generateName).")
+@since_option
+@until_option
+@click.option("--id", type=RecordId(), help="Only records whose id starts with this.")
+@click.option("--follow", is_flag=True, help="Keep printing new records until Ctrl-C.")
 @output_option
 def list_records(paths: tuple[Path, ...], *, follow: bool, output: str, **members: Any) -> None:
-    """List records in order of time. Lines that are no records are reported on stderr.
+    """List records in order of time. Lines that are not records are reported on stderr.
 
     With -o json it is one array (with --follow one object a line), with -o yaml one list.
     """
-    wanted = query.Filter(**members)
+    wanted = query.RecordFilter(**members)
     if follow:
-        found = query.follow(sources_of(paths), wanted, report_torn)
+        found = query.follow(choose_logs(paths), wanted, report_torn_line)
     else:
-        found = query.batches(sources_of(paths), wanted, report_torn)
+        found = query.read_batches(choose_logs(paths), wanted, report_torn_line)
     if output == "table":
         _print_table(found, always=not follow)
     elif output == "yaml":
         _print_yaml(found, always=not follow)
     elif follow:
         for record in itertools.chain.from_iterable(found):
-            click.echo(_line(record))
+            click.echo(_format_line(record))
     else:
         _print_array(found)
 
@@ -91,26 +90,25 @@ def show(record_id: str, paths: tuple[Path, ...], *, output: str) -> None:
 
     A certificate names the patch that its pod was admitted with, and a patch the certificates that were issued for it.
     """
-    sources = query.files(sources_of(paths))
-    record = _the_one(list(query.with_id(sources, record_id, report_torn)), record_id, sources)
-    related = query.related(sources, record)
+    sources = query.find_logs(choose_logs(paths))
+    record = _choose_record(list(query.find_by_id(sources, record_id, report_torn_line)), record_id, sources)
+    related = query.find_related(sources, record)
     if output == "table":
-        audit_show.print_record(record, related)
-        return
-    values = {"record": query.to_json(record), "related": [query.to_json(other) for other in related]}
-    as_json = printable_json(json.dumps(values, indent=2, ensure_ascii=False)) + "\n"
-    click.echo(to_yaml(values) if output == "yaml" else as_json, nl=False)
+        print_record(record, related)
+    else:
+        values = {"record": query.to_json(record), "related": [query.to_json(other) for other in related]}
+        print_values(values, output)
 
 
-def _the_one(found: list[Record], record_id: str, sources: list[Path]) -> Record:
+def _choose_record(found: list[Record], record_id: str, sources: list[Path]) -> Record:
     if not found:
-        raise InputError(f"ID: got {record_id!r}, no record of {len(sources)} file(s) has an id that begins so")
+        raise InputError(f"ID: got {record_id!r}, no record in {len(sources)} file(s) has an id that starts with it")
     # Copies of one log hold the same record more than once.
     ids = sorted({record.id for record in found})
     if len(ids) > 1:
-        raise InputError(f"ID: got {record_id!r}, {len(ids)} ids begin so: {', '.join(ids[:5])}")
+        raise InputError(f"ID: got {record_id!r}, {len(ids)} ids start with it: {', '.join(ids[:5])}")
     if any(other != found[0] for other in found):
-        raise InputError(f"ID: got {record_id!r}, there are different records of id {ids[0]}: one is not ours")
+        raise InputError(f"ID: got {record_id!r}, different records have id {ids[0]}: podtls did not write all of them")
     return found[0]
 
 
@@ -118,13 +116,13 @@ def _print_table(found: Iterator[list[Record]], *, always: bool) -> None:
     columns = Columns(["TIME", "DECISION", "NAMESPACE", "POD", "REASON", "ID"])
     printed = False
     for batch in found:
-        columns.print([(_STYLES.get(record.decision, ""), _row(record)) for record in batch])
+        columns.print([(_STYLES.get(record.decision, ""), _format_row(record)) for record in batch])
         printed = True
     if always and not printed:
         note("no record matches")
 
 
-def _row(record: Record) -> list[str]:
+def _format_row(record: Record) -> list[str]:
     is_dry = isinstance(record, AdmissionRecord) and record.dry_run
     decision = f"{record.decision} (dry run)" if is_dry else record.decision
     time = f"{record.time:%Y-%m-%dT%H:%M:%SZ}"
@@ -143,12 +141,12 @@ def _print_yaml(found: Iterator[list[Record]], *, always: bool) -> None:
 def _print_array(found: Iterator[list[Record]]) -> None:
     before = "["
     for record in itertools.chain.from_iterable(found):
-        click.echo(f"{before}\n{_line(record)}", nl=False)
+        click.echo(f"{before}\n{_format_line(record)}", nl=False)
         before = ","
     click.echo("\n]" if before == "," else "[]")
 
 
-def _line(record: Record) -> str:
+def _format_line(record: Record) -> str:
     return printable_json(encode(record).decode())
 
 

@@ -1,7 +1,8 @@
-"""Pods as `kubectl get pods -A -o json` prints them: which carry our injection, and which record they name."""
+"""Pods as `kubectl get pods -A -o json` prints them: which are injected, and which record they name."""
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,17 +11,32 @@ import msgspec
 import orjson
 
 from contract.names import INJECTED, STATUS
-from podtls.auditor.reconciliation import ListedPod
 from podtls.errors import InputError
 from podtls.inject import documents
 from podtls.inject.workloads import Workload, find
 from podtls.kubernetes import installation
-from podtls.kubernetes.pods import annotations, labels, record
+from podtls.kubernetes.objects import annotations_of, labels_of
+from podtls.kubernetes.pods import record_id_of
 
 _KINDS: Final = ("Pod", "PodList", "List")
 _ALLOWED: Final = "allowed: a Pod or a List of Pods, as kubectl get pods -A -o json prints it"
-# The CA's pods carry no label of ours, and the controller's are not enrolled.
+# Of podtls's own pods only the webhook's are labelled as injected.
 _OWN: Final = (installation.NAMESPACE, installation.WEBHOOK.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPod:
+    """An injected pod, as the API server has it; `record` is the id that it names, empty where it names none.
+
+    `own`: a pod of podtls itself, enrolled by its manifest and not by the webhook.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    created: datetime
+    record: str
+    own: bool = False
 
 
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -41,16 +57,16 @@ class _Pod(msgspec.Struct, frozen=True):
     spec: _Spec
 
 
-def listed(file: str) -> list[ListedPod]:
-    """The pods with our injection in a file of JSON or YAML; `-` is stdin.
+def read_listed_pods(file: str) -> list[ListedPod]:
+    """The injected pods in a file of JSON or YAML; `-` is stdin.
 
     Raises InputError naming the file, the line or the pod, and what is allowed.
     """
     source = f"--pods: {'stdin' if file == '-' else file}"
-    values = _values(_read(file, source), source)
+    values = _parse_values(_read(file, source), source)
     if not values:
         raise InputError(f"{source}: nothing in it; {_ALLOWED}")
-    return [pod for value in values for raw in _pods(value, source) for pod in _of(raw, source)]
+    return [pod for value in values for raw in _find_pods(value, source) for pod in _list_pod(raw, source)]
 
 
 def _read(file: str, source: str) -> str:
@@ -64,7 +80,7 @@ def _read(file: str, source: str) -> str:
         raise InputError(f"{source}: not UTF-8 at byte {error.start}; {_ALLOWED}") from error
 
 
-def _values(text: str, source: str) -> list[Any]:
+def _parse_values(text: str, source: str) -> list[Any]:
     # Thousands of pods are many megabytes, too many for a reader that keeps comments and quotes.
     try:
         return [orjson.loads(text)]
@@ -72,7 +88,7 @@ def _values(text: str, source: str) -> list[Any]:
         return [document.value for document in documents.parse(text, source)]
 
 
-def _pods(value: Any, source: str) -> Iterator[Workload]:
+def _find_pods(value: Any, source: str) -> Iterator[Workload]:
     kind = value.get("kind") if isinstance(value, dict) else type(value).__name__
     if kind not in _KINDS:
         raise InputError(f"{source}: got {kind}; {_ALLOWED}")
@@ -82,13 +98,13 @@ def _pods(value: Any, source: str) -> Iterator[Workload]:
     yield from found
 
 
-def _of(found: Workload, source: str) -> Iterator[ListedPod]:
+def _list_pod(found: Workload, source: str) -> Iterator[ListedPod]:
     try:
         pod = msgspec.convert(found.pod, _Pod)
     except msgspec.ValidationError as error:
         raise InputError(f"{source}: {found.kind} {found.name}: {error}; {_ALLOWED}") from error
     meta = pod.metadata
-    has_status = STATUS in annotations(found.pod)
-    if has_status or labels(found.pod).get(INJECTED) == "true":
+    has_status = STATUS in annotations_of(found.pod)
+    if has_status or labels_of(found.pod).get(INJECTED) == "true":
         own = (meta.namespace, pod.spec.service_account_name) == _OWN and not has_status
-        yield ListedPod(meta.namespace, meta.name, meta.uid, meta.creation_timestamp, record(found.pod), own)
+        yield ListedPod(meta.namespace, meta.name, meta.uid, meta.creation_timestamp, record_id_of(found.pod), own)

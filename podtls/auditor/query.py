@@ -1,4 +1,4 @@
-"""Which records of which files: sources, filters, the records that belong together. Prints nothing."""
+"""Reads the records that `podtls audit` shows: which files, which records, which belong together. Prints nothing."""
 
 import contextlib
 import heapq
@@ -24,11 +24,11 @@ _PAUSE_SECONDS: Final = 0.2
 _GENERATED_FROM: Final = 58
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
-Report = Callable[[TornLine], None]
+ReportTornLine = Callable[[TornLine], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class RecordFilter:
     """What `audit list` shows: each member that is set must match."""
 
     namespace: str | None = None
@@ -55,7 +55,7 @@ class Filter:
 def is_about(record: Record, pod: str) -> bool:
     """Whether a record may be about a pod of this name.
 
-    At admission most pods have a generateName only, so all that could get this name from it match.
+    At admission most pods have a generateName only, so each that may have got this name from it matches.
     """
     if isinstance(record, CertificateRecord):
         return record.pod == pod
@@ -63,7 +63,7 @@ def is_about(record: Record, pod: str) -> bool:
 
 
 def may_be_named(name: str, generate_name: str, pod: str) -> bool:
-    """Whether a pod that came to admission with these two may have got this name."""
+    """Whether a pod that was admitted with these two may have got this name."""
     if name or not generate_name:
         return name == pod
     return pod.startswith(generate_name[:_GENERATED_FROM])
@@ -83,8 +83,8 @@ def to_json(record: Record) -> dict[str, Any]:
     return values
 
 
-def files(paths: Sequence[Path], *, may_come: bool = False) -> list[Path]:
-    """The logs that paths name; of a directory all `*.jsonl*` below it, rotated ones too. Raises InputError."""
+def find_logs(paths: Sequence[Path], *, may_come: bool = False) -> list[Path]:
+    """The logs at these paths; of a directory all `*.jsonl*` below it, rotated ones too. Raises InputError."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -99,29 +99,31 @@ def files(paths: Sequence[Path], *, may_come: bool = False) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def records(paths: Sequence[Path], report: Report) -> Iterator[Record]:
+def read_records(paths: Sequence[Path], report: ReportTornLine) -> Iterator[Record]:
     """Every record of the files, in order of time. Raises LogReadError."""
-    return _merged([read(path) for path in paths], report)
+    return _merge([read(path) for path in paths], report)
 
 
-def batches(paths: Sequence[Path], wanted: Filter, report: Report) -> Iterator[list[Record]]:
+def read_batches(paths: Sequence[Path], wanted: RecordFilter, report: ReportTornLine) -> Iterator[list[Record]]:
     """The wanted records of the files as they are now, some hundred at a time. Raises InputError, LogReadError."""
-    return _in_batches(filter(wanted.matches, records(files(paths), report)))
+    return _batch(filter(wanted.matches, read_records(find_logs(paths), report)))
 
 
-def with_id(paths: Sequence[Path], prefix: str, report: Report) -> Iterator[Record]:
-    """The records of the files whose id begins so. Raises LogReadError."""
-    return filter(Filter(id=prefix).matches, records(paths, report))
+def find_by_id(paths: Sequence[Path], prefix: str, report: ReportTornLine) -> Iterator[Record]:
+    """The records of the files whose id starts with the prefix. Raises LogReadError."""
+    return filter(RecordFilter(id=prefix).matches, read_records(paths, report))
 
 
-def related(paths: Sequence[Path], record: Record) -> list[Record]:
-    """The patch of a certificate's pod and what else its token or key was used for; the certificates of a patch."""
-    found = (other for other in records(paths, _ignore) if other.id != record.id and relation(record, other))
+def find_related(paths: Sequence[Path], record: Record) -> list[Record]:
+    """The patch of a certificate's pod and other uses of its token or key; or the certificates of a patch."""
+    found = (
+        other for other in read_records(paths, _ignore) if other.id != record.id and describe_relation(record, other)
+    )
     # Copies of one log hold the same record more than once.
     return list({other.id: other for other in found}.values())
 
 
-def relation(record: Record, other: Record) -> str:
+def describe_relation(record: Record, other: Record) -> str:
     """How another record belongs to one; empty if it does not."""
     if isinstance(record, AdmissionRecord):
         return "certificate" if isinstance(other, CertificateRecord) and other.patch_record == record.id else ""
@@ -138,42 +140,42 @@ def _ignore(line: TornLine) -> None:
     """A torn line was reported when the record itself was looked for."""
 
 
-def follow(paths: Sequence[Path], wanted: Filter, report: Report) -> Iterator[list[Record]]:
-    """The wanted records of the files, and for ever those that come, in rotated and in new files too."""
+def follow(paths: Sequence[Path], wanted: RecordFilter, report: ReportTornLine) -> Iterator[list[Record]]:
+    """The wanted records of the files, then those that are added, also to rotated and new files. Does not end."""
     with contextlib.ExitStack() as opened:
         tails: dict[Path, Tail] = {}
         met: set[tuple[int, int]] = set()
         while True:
-            for path in _new_files(paths, tails, met):
+            for path in _find_new_logs(paths, tails, met):
                 tails[path] = opened.enter_context(contextlib.closing(Tail(path)))
-            new = _merged([tail.poll() for tail in tails.values()], report)
-            yield from _in_batches(filter(wanted.matches, new))
+            new = _merge([tail.poll() for tail in tails.values()], report)
+            yield from _batch(filter(wanted.matches, new))
             time.sleep(_PAUSE_SECONDS)
 
 
-def _merged(sources: Sequence[Iterator[Record | TornLine]], report: Report) -> Iterator[Record]:
-    for _, item in heapq.merge(*map(_timed, sources), key=lambda pair: pair[0]):
+def _merge(sources: Sequence[Iterator[Record | TornLine]], report: ReportTornLine) -> Iterator[Record]:
+    for _, item in heapq.merge(*map(_add_time, sources), key=lambda pair: pair[0]):
         if isinstance(item, TornLine):
             report(item)
         else:
             yield item
 
 
-def _timed(source: Iterator[Record | TornLine]) -> Iterator[tuple[datetime, Record | TornLine]]:
-    # A torn line has no time of its own; it belongs behind the record before it.
+def _add_time(source: Iterator[Record | TornLine]) -> Iterator[tuple[datetime, Record | TornLine]]:
+    # A torn line has no time of its own; it follows the record before it.
     latest = _BEGINNING
     for item in source:
         latest = latest if isinstance(item, TornLine) else item.time
         yield latest, item
 
 
-def _in_batches(source: Iterator[Record]) -> Iterator[list[Record]]:
+def _batch(source: Iterator[Record]) -> Iterator[list[Record]]:
     while batch := list(itertools.islice(source, _BATCH)):
         yield batch
 
 
-def _new_files(paths: Sequence[Path], known: Container[Path], met: set[tuple[int, int]]) -> Iterator[Path]:
-    for path in files(paths, may_come=True):
+def _find_new_logs(paths: Sequence[Path], known: Container[Path], met: set[tuple[int, int]]) -> Iterator[Path]:
+    for path in find_logs(paths, may_come=True):
         try:
             status = path.stat()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which records became pods, and which pods have no record of their own: the pairing. Opens no file, prints nothing.
+"""Compares evidence records with pods: which became pods, and which pods have no record. Reads no file, prints nothing.
 
 A record without a pod is possible: the API server refused the pod later, or asked again. A stored pod that does not
 name exactly one record of its own is not possible (docs/evidence-format.md), and so it is a finding.
@@ -8,16 +8,67 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from audit.record import AdmissionRecord, Record, encode
 from contract.names import STATUS
+from podtls.auditor.apiserver_log import PodCreation
+from podtls.auditor.pods import ListedPod
 from podtls.auditor.query import may_be_named, pod_of
-from podtls.auditor.reconciliation import Creation, Fate, Fault, Finding, ListedPod, Outcome, Reconciliation
+
+Outcome = Literal["stored", "refused later", "not seen"]
+Fault = Literal[
+    "no record", "two pods name one record", "record of another pod", "record of no stored pod", "two records of one id"
+]
 
 _CREATED: Final = 201
 # Of many pods that name one record, each tells of these.
 _OTHERS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PodFinding:
+    """A stored pod that does not name exactly one record of its own."""
+
+    finding: Fault
+    time: datetime
+    namespace: str
+    pod: str
+    record: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFate:
+    """What became of the pod of one record that says `inject`, and how that is known."""
+
+    id: str
+    time: datetime
+    namespace: str
+    pod: str
+    outcome: Outcome
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a comparison has found; records are in the order they came in."""
+
+    findings: tuple[PodFinding, ...]
+    records: tuple[RecordFate, ...]
+    pods: tuple[ListedPod, ...]
+
+    def within(self, namespace: str | None, since: datetime | None, until: datetime | None) -> "Reconciliation":
+        """What concerns one namespace and one span of time (`since` is included, `until` is not)."""
+
+        def is_within(there: str, time: datetime) -> bool:
+            return namespace in {None, there} and (since is None or since <= time) and (until is None or time < until)
+
+        return Reconciliation(
+            tuple(each for each in self.findings if is_within(each.namespace, each.time)),
+            tuple(each for each in self.records if is_within(each.namespace, each.time)),
+            tuple(each for each in self.pods if is_within(each.namespace, each.created)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +102,14 @@ class _Known:
     admissions: dict[str, list[_Admission]] = field(default_factory=dict)
     asked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     certificates: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
-    answers: dict[str, Creation] = field(default_factory=dict)
+    answers: dict[str, PodCreation] = field(default_factory=dict)
     pods: dict[str, list[ListedPod]] = field(default_factory=dict)
     latest: datetime | None = None
 
 
-def compare(records: Iterable[Record], pods: Iterable[ListedPod], creations: Sequence[Creation]) -> Reconciliation:
+def reconcile_records(
+    records: Iterable[Record], pods: Iterable[ListedPod], creations: Sequence[PodCreation]
+) -> Reconciliation:
     """Compare all records, in order of time, with pods as listed and with what the API server's audit log says.
 
     Pairing needs everything: choose what to show afterwards, by `within`.
@@ -72,7 +125,7 @@ def compare(records: Iterable[Record], pods: Iterable[ListedPod], creations: Seq
     )
 
 
-def _known(records: Iterable[Record], pods: Iterable[ListedPod], creations: Iterable[Creation]) -> _Known:
+def _known(records: Iterable[Record], pods: Iterable[ListedPod], creations: Iterable[PodCreation]) -> _Known:
     known = _Known(answers={record: creation for creation in creations for record in creation.records})
     for pod in pods:
         known.pods.setdefault(pod.record, []).append(pod)
@@ -110,14 +163,14 @@ def _slim(record: AdmissionRecord) -> _Admission:
     )
 
 
-def _of_pod(pod: ListedPod, known: _Known) -> Iterator[Finding]:
+def _of_pod(pod: ListedPod, known: _Known) -> Iterator[PodFinding]:
     if objection := _objection(pod, known):
-        yield Finding(objection[0], pod.created, pod.namespace, pod.name, pod.record, objection[1])
+        yield PodFinding(objection[0], pod.created, pod.namespace, pod.name, pod.record, objection[1])
     same = known.pods[pod.record] if pod.record else []
     if len(same) > 1:
         others = ", ".join(f"{other.namespace}/{other.name}" for other in same[: _OTHERS + 1] if other != pod)
         why = f"{len(same)} pods do, also {others}: {STATUS} was copied"
-        yield Finding("two pods name one record", pod.created, pod.namespace, pod.name, pod.record, why)
+        yield PodFinding("two pods name one record", pod.created, pod.namespace, pod.name, pod.record, why)
 
 
 def _objection(pod: ListedPod, known: _Known) -> tuple[Fault, str] | None:
@@ -153,18 +206,18 @@ def _missing(pod: ListedPod, known: _Known) -> str:
     return "in none of these files"
 
 
-def _of_creations(creations: Iterable[Creation], known: _Known) -> Iterator[Finding]:
+def _of_creations(creations: Iterable[PodCreation], known: _Known) -> Iterator[PodFinding]:
     """Records that the API server has met and nobody else has."""
     for creation in creations:
         for record in creation.records:
             if record not in known.admissions and record not in known.pods:
                 why = f"in none of these files, and the API server's audit log names it: {creation}"
-                yield Finding("no record", creation.time, creation.namespace, creation.name, record, why)
+                yield PodFinding("no record", creation.time, creation.namespace, creation.name, record, why)
 
 
-def _fate(record: _Admission, known: _Known) -> Fate:
+def _fate(record: _Admission, known: _Known) -> RecordFate:
     outcome, why = _outcome(record, known)
-    return Fate(record.id, record.time, record.namespace, record.pod, outcome, why)
+    return RecordFate(record.id, record.time, record.namespace, record.pod, outcome, why)
 
 
 def _outcome(record: _Admission, known: _Known) -> tuple[Outcome, str]:
@@ -185,7 +238,7 @@ def _outcome(record: _Admission, known: _Known) -> tuple[Outcome, str]:
     return "not seen", _unseen(record, answer, known)
 
 
-def _unseen(record: _Admission, answer: Creation | None, known: _Known) -> str:
+def _unseen(record: _Admission, answer: PodCreation | None, known: _Known) -> str:
     if answer:
         return str(answer)
     if again := [other for other in known.asked[record.review] if other != record.id]:
@@ -195,6 +248,6 @@ def _unseen(record: _Admission, answer: Creation | None, known: _Known) -> str:
     return "refused later, replaced in a later round, asked again, or deleted since"
 
 
-def _is_refusal(answer: Creation) -> bool:
+def _is_refusal(answer: PodCreation) -> bool:
     """Whether nothing was stored for certain; after 5xx that is not known."""
     return 400 <= answer.code < 500

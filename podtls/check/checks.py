@@ -1,4 +1,4 @@
-"""check(): asks the cluster everything that `podtls check` looks at, part by part, and hands it to the pure checks.
+"""Reads from the cluster what `podtls check` needs, part by part, and hands it to the pure checks.
 
 A part that the caller may not read is a finding, not a silence.
 """
@@ -10,18 +10,20 @@ from typing import Final
 
 from contract.names import PATH_CACERTS
 from podtls.check import enforcement, namespaces, rbac, replicas, server, trust, webhooks
-from podtls.check.finding import Finding, Report, ok, problem, warning
+from podtls.check.finding import CheckFinding, CheckReport, ok, problem, warning
 from podtls.errors import UnreachableError
 from podtls.kubernetes import installation
-from podtls.kubernetes.installation import Workload
-from podtls.kubernetes.reader import Access, Answer, ClusterReader, Object, items, parse, read
+from podtls.kubernetes.installation import ControlPlaneWorkload
+from podtls.kubernetes.objects import Object, name_of, object_path
+from podtls.kubernetes.reader import Access, ApiResponse, ClusterReader, list_items, parse_object, read_object
+from podtls.manifests.shipped import ENFORCE, find_shipped
 
-_DOORS: Final = (installation.CA, installation.WEBHOOK)
+_SERVED: Final = (installation.CA, installation.WEBHOOK)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    """The cluster with what the caller may read of it, and the time it is there; its namespaces, if they are read."""
+    """The cluster, its namespaces, what the caller may not read of it, and its time."""
 
     reader: ClusterReader
     listed: Sequence[Object]
@@ -31,133 +33,132 @@ class _Cluster:
     def may(self, *needed: Access) -> bool:
         return self.denied.isdisjoint(needed)
 
+    def read(self, path: str) -> Object | None:
+        return read_object(self.reader, path)
 
-def check(reader: ClusterReader, clock: Callable[[], datetime]) -> Report:
+
+def check_cluster(reader: ClusterReader, clock: Callable[[], datetime]) -> CheckReport:
     """Every finding. Raises UnreachableError, CredentialsError or ForbiddenError when nothing can be checked."""
-    answer = reader.get("/version")
-    date = server.parse_date(answer.date)
+    response = reader.get("/version")
+    date = server.parse_date(response.date)
     now = clock()
-    version = server.version(parse(answer, "/version") or {})
-    listed = items(reader, installation.NAMESPACES) if all(map(reader.may, installation.MAY_LIST_NAMESPACES)) else []
+    version = server.check_version(parse_object(response, "/version") or {})
+    may_list = all(map(reader.may, installation.MAY_LIST_NAMESPACES))
+    listed = list_items(reader, installation.NAMESPACES) if may_list else []
     denied = frozenset(access for access in _needed(listed) if not reader.may(access))
     # Dates are judged by the API server's clock: it is the one that pods and certificates meet.
     cluster = _Cluster(reader, listed, denied, date or now)
     installed = _is_installed(cluster)
-    # Before there is anything of ours, only what namespaces wait for is asked.
+    # Where podtls is not installed, only what labelled namespaces need is checked.
     missed = denied if installed else denied.intersection(installation.MAY_READ_ENFORCEMENT)
-    findings = [version, server.clock(date, now), *server.access(missed)]
+    findings = [version, server.check_clock(date, now), *server.check_access(missed)]
     if installed:
         findings += [finding for part in _PARTS for finding in part(cluster)]
     else:
         findings.append(warning("installation", "not installed", installation.INSTALL))
-    findings += [*_namespaces(cluster), *_enforcement(cluster)]
-    return Report(installed, tuple(findings))
+    findings += [*_check_namespaces(cluster), *_check_enforcement(cluster)]
+    return CheckReport(installed, tuple(findings))
 
 
 def _needed(listed: Sequence[Object]) -> Iterator[Access]:
-    yield from installation.MAY_LIST_NAMESPACES
-    yield from installation.MAY_READ_WEBHOOKS
-    yield from installation.MAY_READ_BUNDLE
-    yield from installation.MAY_READ_WORKLOADS
-    yield from installation.MAY_READ_ENDPOINTS
-    yield from installation.MAY_READ_RBAC
-    yield from installation.MAY_REACH
+    yield from installation.MAY_READ_INSTALLATION
     if any(map(enforcement.is_enforced, listed)):
         yield from installation.MAY_READ_ENFORCEMENT
 
 
 def _is_installed(cluster: _Cluster) -> bool:
-    """Whether there is anything of ours; what may not be seen may be there."""
+    """Whether anything of podtls is there; what may not be read counts as there."""
     if not cluster.may(*installation.MAY_READ_WEBHOOKS, *installation.MAY_LIST_NAMESPACES):
         return True
-    # Whoever may list namespaces may not therefore get one.
-    names = {namespace["metadata"]["name"] for namespace in cluster.listed}
-    return installation.NAMESPACE in names or read(cluster.reader, installation.MUTATING) is not None
+    # The right to list namespaces does not include the right to get one.
+    names = set(map(name_of, cluster.listed))
+    return installation.NAMESPACE in names or cluster.read(installation.MUTATING) is not None
 
 
-def _webhooks(cluster: _Cluster) -> Iterator[Finding]:
+def _check_webhooks(cluster: _Cluster) -> Iterator[CheckFinding]:
     if cluster.may(*installation.MAY_READ_WEBHOOKS):
-        yield from webhooks.mutating(read(cluster.reader, installation.MUTATING))
-        yield from webhooks.validating(read(cluster.reader, installation.VALIDATING))
+        yield from webhooks.check_mutating(cluster.read(installation.MUTATING))
+        yield from webhooks.check_validating(cluster.read(installation.VALIDATING))
 
 
-def _trust(cluster: _Cluster) -> Iterator[Finding]:
+def _check_trust(cluster: _Cluster) -> Iterator[CheckFinding]:
     if not cluster.may(*installation.MAY_READ_BUNDLE):
         return
-    found = read(cluster.reader, installation.BUNDLE)
-    yield trust.bundle(found)
+    found = cluster.read(installation.BUNDLE)
+    yield trust.check_bundle(found)
     if cluster.may(*installation.MAY_READ_WEBHOOKS):
-        mutating, validating = (read(cluster.reader, path) for path in (installation.MUTATING, installation.VALIDATING))
-        yield from trust.ca_bundles(trust.bundle_of(found), mutating, validating)
-    yield from trust.dates(trust.bundle_of(found), cluster.now)
+        mutating, validating = (cluster.read(path) for path in (installation.MUTATING, installation.VALIDATING))
+        yield from trust.check_ca_bundles(trust.parse_bundle(found), mutating, validating)
+    yield from trust.check_dates(trust.parse_bundle(found), cluster.now)
 
 
-def _rbac(cluster: _Cluster) -> Iterator[Finding]:
+def _check_rbac(cluster: _Cluster) -> Iterator[CheckFinding]:
     if cluster.may(*installation.MAY_READ_RBAC):
-        tables = (installation.ACCOUNTS, installation.ROLES, installation.BINDINGS)
-        yield from rbac.rbac(*({key: read(cluster.reader, path) for key, path in table.items()} for table in tables))
+        shipped = find_shipped(rbac.KINDS)
+        yield from rbac.check_rbac([(each, cluster.read(object_path(each))) for each in shipped])
 
 
-def _workloads(cluster: _Cluster) -> Iterator[Finding]:
+def _check_workloads(cluster: _Cluster) -> Iterator[CheckFinding]:
     if cluster.may(*installation.MAY_READ_WORKLOADS):
-        yield from (replicas.ready(each, read(cluster.reader, each.path)) for each in installation.WORKLOADS)
+        yield from (replicas.check_replicas(each, cluster.read(each.path)) for each in installation.WORKLOADS)
     if cluster.may(*installation.MAY_READ_ENDPOINTS):
-        slices = items(cluster.reader, installation.SLICES)
-        yield from (replicas.endpoints(each, slices) for each in _DOORS)
+        slices = list_items(cluster.reader, installation.SLICES)
+        yield from (replicas.check_endpoints(each, slices) for each in _SERVED)
 
 
-def _doors(cluster: _Cluster) -> Iterator[Finding]:
-    """CA and webhook, as the API server reaches them: their addresses are seldom reachable from an admin's machine."""
+def _check_services(cluster: _Cluster) -> Iterator[CheckFinding]:
+    """CA and webhook through the API server: an admin's machine can seldom reach their addresses."""
     if not cluster.may(*installation.MAY_REACH):
         return
-    for each in _DOORS:
+    for each in _SERVED:
         name = "ca" if each is installation.CA else "webhook"
-        answer = _proxied(cluster.reader, each, "/readyz")
-        if answer.status != 200:
-            what = f"{each.name} cannot be reached through the API server: {answer.status} {_said(answer)}"
+        response = _get_proxied(cluster.reader, each, "/readyz")
+        if response.status != 200:
+            what = f"{each.name} cannot be reached through the API server: {response.status} {_read_message(response)}"
             do = f"kubectl -n {installation.NAMESPACE} logs statefulset/{each.name} --all-containers --tail=20"
             yield problem(name, what, do)
             continue
         yield ok(name, f"{each.name} answers through the API server, and is ready")
         if each is installation.CA:
-            roots = trust.bundle_of(_published(cluster))
-            served = trust.parse_cacerts(_proxied(cluster.reader, each, PATH_CACERTS).body)
-            yield from trust.served(roots, served, cluster.now)
+            roots = trust.parse_bundle(_read_bundle(cluster))
+            served = trust.parse_cacerts(_get_proxied(cluster.reader, each, PATH_CACERTS).body)
+            yield from trust.check_served(roots, served, cluster.now)
 
 
-def _proxied(reader: ClusterReader, workload: Workload, path: str) -> Answer:
+def _get_proxied(reader: ClusterReader, workload: ControlPlaneWorkload, path: str) -> ApiResponse:
     try:
         return reader.get(workload.proxied(path))
     except UnreachableError as error:
-        # The API server has answered before: it is the way behind it that does not.
-        return Answer(504, str(error).encode())
+        # The API server has answered before, so the service behind it is the one that does not.
+        return ApiResponse(504, str(error).encode())
 
 
-def _published(cluster: _Cluster) -> dict[str, object] | None:
-    return read(cluster.reader, installation.BUNDLE) if cluster.may(*installation.MAY_READ_BUNDLE) else None
+def _read_bundle(cluster: _Cluster) -> Object | None:
+    return cluster.read(installation.BUNDLE) if cluster.may(*installation.MAY_READ_BUNDLE) else None
 
 
-def _said(answer: Answer) -> str:
-    """The message of a Status, or the beginning of a body that is none."""
+def _read_message(response: ApiResponse) -> str:
+    """The message of a metav1.Status, or the beginning of any other body."""
     try:
-        found = parse(Answer(200, answer.body), "")
+        found = parse_object(ApiResponse(200, response.body), "")
     except UnreachableError:
         found = None
-    return str((found or {}).get("message") or answer.body[:200].decode(errors="replace").strip())
+    return str((found or {}).get("message") or response.body[:200].decode(errors="replace").strip())
 
 
-def _namespaces(cluster: _Cluster) -> list[Finding]:
+def _check_namespaces(cluster: _Cluster) -> list[CheckFinding]:
     if not cluster.may(*installation.MAY_LIST_NAMESPACES, *installation.MAY_READ_WEBHOOKS):
         return []
-    return namespaces.namespaces(cluster.listed, read(cluster.reader, installation.MUTATING))
+    return namespaces.check_namespaces(cluster.listed, cluster.read(installation.MUTATING))
 
 
-def _enforcement(cluster: _Cluster) -> Iterator[Finding]:
+def _check_enforcement(cluster: _Cluster) -> Iterator[CheckFinding]:
     enforced = [namespace for namespace in cluster.listed if enforcement.is_enforced(namespace)]
-    yield from enforcement.unenrolled(enforced)
+    yield from enforcement.check_unenrolled(enforced)
     if enforced and cluster.may(*installation.MAY_READ_ENFORCEMENT):
-        objects = {key: read(cluster.reader, path) for key, path in installation.ENFORCEMENT.items()}
-        yield from enforcement.enforced(enforced, objects)
+        shipped = find_shipped(enforcement.KINDS, ENFORCE)
+        policy, binding = (cluster.read(object_path(each)) for each in shipped)
+        yield from enforcement.check_enforced(enforced, policy, binding)
 
 
-_PARTS: Final = (_rbac, _webhooks, _trust, _workloads, _doors)
+_PARTS: Final = (_check_rbac, _check_webhooks, _check_trust, _check_workloads, _check_services)

@@ -1,4 +1,4 @@
-"""`podtls check`: what is looked at is cluster/check.py's; here it is asked for, printed, and made an exit code."""
+"""`podtls check`: options in; findings and an exit code out. What is checked is in checks.py."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Final
 import click
 from rich.text import Text
 
-from podtls.check.checks import check as check_cluster
-from podtls.check.finding import Finding, Report
-from podtls.console import console, printable
+from podtls.check.checks import check_cluster
+from podtls.check.finding import CheckFinding, CheckReport
+from podtls.console import count_noun, make_console, print_values, printable
 from podtls.kubernetes.client import connect
-from podtls.kubernetes.options import cluster_options, print_values
+from podtls.options import cluster_options
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _LEVEL_WIDTH: Final = 9
@@ -30,35 +30,31 @@ Examples:
 def check(*, kubeconfig: Path | None, context: str | None, output: str) -> int:
     """Tell whether podtls works in a cluster, or could.
 
-    Before podtls is installed it says so, and whether anything stands in the way. Each finding is ok, a warning or a
-    problem, with what to do. Nothing is changed and no Secret is read; webhook and CA are asked through the API server.
+    Before podtls is installed it says so, and whether anything would prevent it. Each finding is ok, a warning or a
+    problem, with what to do. Nothing is changed and no Secret is read; the API server proxies to webhook and CA.
 
     The exit code is 0 without problems, 1 with problems, 69 when the API server does not answer, 64 for wrong usage.
     """
     report = check_cluster(connect(kubeconfig, context), lambda: datetime.now(UTC))
     if output == "table":
-        _print(report)
+        _print_report(report)
     else:
         print_values(report.to_json(), output)
     return 1 if report.count("problem") else 0
 
 
-def _print(report: Report) -> None:
-    screen = console()
+def _print_report(report: CheckReport) -> None:
+    screen = make_console()
     for finding in report.findings:
-        for line in _lines(finding):
+        for line in _format_finding(finding):
             screen.print(line, soft_wrap=True)
     problems, warnings = report.count("problem"), report.count("warning")
-    screen.print(Text(f"\n{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}"), soft_wrap=True)
+    screen.print(Text(f"\n{count_noun(problems, 'problem')}, {count_noun(warnings, 'warning')}"), soft_wrap=True)
 
 
-def _lines(finding: Finding) -> list[Text]:
+def _format_finding(finding: CheckFinding) -> list[Text]:
     level = Text(finding.level.ljust(_LEVEL_WIDTH), style=_STYLES[finding.level])
     lines = [level + Text(finding.check.ljust(_CHECK_WIDTH) + printable(finding.what))]
     if finding.do:
         lines.append(Text(" " * (_LEVEL_WIDTH + _CHECK_WIDTH) + "-> " + printable(finding.do)))
     return lines
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count or 'no'} {noun}{'s' * (count != 1)}"

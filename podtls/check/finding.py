@@ -8,8 +8,8 @@ Level = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """`check` names the part that was looked at; `do` is empty where there is nothing to do."""
+class CheckFinding:
+    """`check` names the part that was checked; `do` is empty where there is nothing to do."""
 
     level: Level
     check: str
@@ -18,11 +18,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """All findings of one `podtls check`; `installed` is whether anything of podtls is in the cluster at all."""
 
     installed: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckFinding, ...]
 
     def count(self, level: Level) -> int:
         """How many findings are of this level."""
@@ -30,30 +30,29 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """As `-o json` prints it."""
-        findings = [asdict(finding) for finding in self.findings]
         return {
             "installed": self.installed,
             "problems": self.count("problem"),
             "warnings": self.count("warning"),
-            "findings": findings,
+            "findings": [asdict(finding) for finding in self.findings],
         }
 
 
-def ok(check: str, what: str) -> Finding:
+def ok(check: str, what: str) -> CheckFinding:
     """All is well."""
-    return Finding("ok", check, what)
+    return CheckFinding("ok", check, what)
 
 
-def warning(check: str, what: str, do: str) -> Finding:
+def warning(check: str, what: str, do: str) -> CheckFinding:
     """It works, but somebody should look at it."""
-    return Finding("warning", check, what, do)
+    return CheckFinding("warning", check, what, do)
 
 
-def problem(check: str, what: str, do: str) -> Finding:
+def problem(check: str, what: str, do: str) -> CheckFinding:
     """It does not work, or does not protect."""
-    return Finding("problem", check, what, do)
+    return CheckFinding("problem", check, what, do)
 
 
-def unless(found: Sequence[Finding], check: str, what: str) -> list[Finding]:
+def ok_unless(found: Sequence[CheckFinding], check: str, what: str) -> list[CheckFinding]:
     """The findings; where there is none, that all is well."""
     return list(found) or [ok(check, what)]

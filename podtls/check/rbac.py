@@ -1,32 +1,26 @@
 """Checks of RBAC: what our pods act as is there, each binding binds the two, each role grants what is shipped. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Final
 
-from podtls.check.finding import Finding, problem, unless, warning
-from podtls.kubernetes.installation import GRANTS, INSTALL, NAMESPACE
-from podtls.kubernetes.reader import Access, Object
+from podtls.check.finding import CheckFinding, ok_unless, problem, warning
+from podtls.kubernetes.installation import INSTALL
+from podtls.kubernetes.objects import Object, name_of
+from podtls.kubernetes.reader import Access
 
-_RBAC: Final = "rbac"
+KINDS: Final = ("ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding")
+_CHECK: Final = "rbac"
 _ANY: Final = "*"
 
 
-def rbac(
-    accounts: Mapping[tuple[str, str], Object | None],
-    roles: Mapping[tuple[str, str], Object | None],
-    bindings: Mapping[tuple[str, str], Object | None],
-) -> list[Finding]:
-    """Whether what our pods act as and may do is there, each binding still binds the two, and no role is altered."""
-    objects = {**accounts, **roles, **bindings}
-    missing = [
-        problem(_RBAC, f"{kind} {name} is missing", INSTALL) for (kind, name), found in objects.items() if not found
-    ]
-    findings = [*missing, *_unbound(bindings), *_altered(roles)]
-    return unless(findings, _RBAC, f"{len(objects)} ServiceAccounts, roles and bindings are as shipped")
+def check_rbac(pairs: Sequence[tuple[Object, Object | None]]) -> list[CheckFinding]:
+    """Whether each shipped account, role and binding is in the cluster and does what it does as shipped."""
+    findings = [finding for shipped, found in pairs for finding in _compare(shipped, found)]
+    return ok_unless(findings, _CHECK, f"{len(pairs)} ServiceAccounts, roles and bindings are as shipped")
 
 
-def grants(rules: Sequence[Object] | None) -> frozenset[Access]:
+def expand_rules(rules: Sequence[Object] | None) -> frozenset[Access]:
     """Each single thing that the rules of a role allow, `*` as it is written.
 
     https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/role-v1/: no resourceNames means all of
@@ -48,17 +42,24 @@ def grants(rules: Sequence[Object] | None) -> frozenset[Access]:
     )
 
 
-def _altered(roles: Mapping[tuple[str, str], Object | None]) -> Iterator[Finding]:
+def _compare(shipped: Object, found: Object | None) -> Iterator[CheckFinding]:
+    what = f"{shipped['kind']} {name_of(shipped)}"
+    if found is None:
+        yield problem(_CHECK, f"{what} is missing", INSTALL)
+    elif "rules" in shipped:
+        yield from _compare_role(what, shipped, found)
+    elif "roleRef" in shipped:
+        yield from _compare_binding(what, shipped, found)
+
+
+def _compare_role(what: str, shipped: Object, found: Object) -> Iterator[CheckFinding]:
     """Less than shipped breaks what the role is for; more is a hole that somebody made."""
-    for (kind, name), found in roles.items():
-        if found is None:
-            continue
-        shipped, granted = GRANTS[kind, name], grants(found.get("rules"))
-        do = f"find out who changed it, then: {INSTALL}"
-        if missing := _uncovered(shipped, granted):
-            yield problem(_RBAC, f"{kind} {name} does not grant what is shipped: {missing}", do)
-        if more := _uncovered(granted, shipped):
-            yield warning(_RBAC, f"{kind} {name} grants more than shipped: {more}", do)
+    wanted, granted = expand_rules(shipped["rules"]), expand_rules(found.get("rules"))
+    do = f"find out who changed it, then: {INSTALL}"
+    if missing := _uncovered(wanted, granted):
+        yield problem(_CHECK, f"{what} does not grant what is shipped: {missing}", do)
+    if more := _uncovered(granted, wanted):
+        yield warning(_CHECK, f"{what} grants more than shipped: {more}", do)
 
 
 def _uncovered(wanted: Iterable[Access], granted: frozenset[Access]) -> str:
@@ -74,17 +75,16 @@ def _covers(grant: Access, wanted: Access) -> bool:
     )
 
 
-def _unbound(bindings: Mapping[tuple[str, str], Object | None]) -> Iterator[Finding]:
-    for (kind, name), found in bindings.items():
-        if found is None:
-            continue
-        role = (found["roleRef"]["kind"], found["roleRef"]["name"])
-        subjects = [
-            (subject["kind"], subject.get("namespace"), subject["name"]) for subject in found.get("subjects") or []
-        ]
-        if role != (kind.removesuffix("Binding"), name) or ("ServiceAccount", NAMESPACE, name) not in subjects:
-            what = f"{kind} {name} does not give ServiceAccount {name} its role"
-            yield problem(_RBAC, what, f"kubectl delete {kind.lower()} {name} and {INSTALL}")
-        if len(subjects) > 1:
-            what = f"{kind} {name} gives our role to others, too: {len(subjects)} subjects"
-            yield warning(_RBAC, what, "remove those that are not ours")
+def _compare_binding(what: str, shipped: Object, found: Object) -> Iterator[CheckFinding]:
+    (account,) = shipped["subjects"]
+    subjects = [{key: each.get(key) for key in account} for each in found.get("subjects") or []]
+    if found["roleRef"] != shipped["roleRef"] or account not in subjects:
+        kind, name = shipped["kind"].lower(), name_of(shipped)
+        do = f"kubectl delete {kind} {name} and {INSTALL}"
+        yield problem(_CHECK, f"{what} does not give ServiceAccount {account['name']} its role", do)
+    if len(subjects) > 1:
+        yield warning(
+            _CHECK,
+            f"{what} gives our role to others, too: {len(subjects)} subjects",
+            "remove those that are not ours",
+        )

@@ -1,13 +1,13 @@
-"""Checks of our own workloads: replicas ready, endpoints there. Pure."""
+"""Checks of the control plane's workloads: replicas are ready, Services have endpoints. Pure."""
 
 from collections.abc import Iterable
 from typing import Final
 
-from podtls.check.finding import Finding, ok, problem, warning
-from podtls.kubernetes.installation import CA, INSTALL, NAMESPACE, WEBHOOK, Workload
-from podtls.kubernetes.reader import Object
+from podtls.check.finding import CheckFinding, ok, problem, warning
+from podtls.kubernetes.installation import CA, INSTALL, NAMESPACE, WEBHOOK, ControlPlaneWorkload
+from podtls.kubernetes.objects import Object, labels_of
 
-_READY: Final = "workloads"
+_REPLICAS: Final = "workloads"
 _ENDPOINTS: Final = "endpoints"
 _SERVICE_NAME: Final = "kubernetes.io/service-name"
 
@@ -17,24 +17,24 @@ _EFFECTS: Final = {
 }
 
 
-def ready(workload: Workload, found: Object | None) -> Finding:
+def check_replicas(workload: ControlPlaneWorkload, found: Object | None) -> CheckFinding:
     """Whether as many replicas are ready as should be."""
     named = f"{workload.kind} {workload.name}"
     if found is None:
-        return problem(_READY, f"{named} is missing", INSTALL)
+        return problem(_REPLICAS, f"{named} is missing", INSTALL)
     wanted = found["spec"].get("replicas", 1)
     count = (found.get("status") or {}).get("readyReplicas", 0)
     what = f"{named}: {count} of {wanted} ready"
     do = f"kubectl -n {NAMESPACE} describe {workload.kind.lower()} {workload.name}; kubectl -n {NAMESPACE} get pods"
     if not count:
         effect = _EFFECTS.get(workload.name, "nobody renews the authority or publishes what pods trust")
-        return problem(_READY, f"{what}: {effect}", do)
-    return ok(_READY, what) if count >= wanted else warning(_READY, what, do)
+        return problem(_REPLICAS, f"{what}: {effect}", do)
+    return ok(_REPLICAS, what) if count >= wanted else warning(_REPLICAS, what, do)
 
 
-def endpoints(workload: Workload, slices: Iterable[Object]) -> Finding:
-    """Whether the Service of a workload leads anywhere."""
-    ours = [each for each in slices if (each["metadata"].get("labels") or {}).get(_SERVICE_NAME) == workload.name]
+def check_endpoints(workload: ControlPlaneWorkload, slices: Iterable[Object]) -> CheckFinding:
+    """Whether the Service of a workload has a ready endpoint."""
+    ours = [each for each in slices if labels_of(each).get(_SERVICE_NAME) == workload.name]
     addresses = {
         address
         for each in ours

@@ -1,4 +1,4 @@
-"""Checks of the API server itself: its version, its clock against ours, and what it lets the caller look at."""
+"""Checks of the API server itself: its version, its clock against this machine's, and what it lets the caller read."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,25 +7,26 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from contract.names import BACKDATE_SECONDS
-from podtls.check.finding import Finding, ok, problem, warning
-from podtls.kubernetes.reader import Access, Object
+from podtls.check.finding import CheckFinding, ok, problem, warning
+from podtls.kubernetes.objects import Object
+from podtls.kubernetes.reader import Access
 
 # Native sidecars are GA, and the named ports of sidecars are in EndpointSlices.
 _OLDEST: Final = (1, 33)
 _VERSION: Final = re.compile(r"v([0-9]+)\.([0-9]+)")
-# The Date header has whole seconds, and the answer took a moment. A leaf is backdated by a minute, and no more.
+# The Date header has whole seconds, and the response took a moment. A leaf is backdated by a minute, not more.
 _CLOCK_OK: Final = timedelta(seconds=10)
 _CLOCK_LATE: Final = timedelta(seconds=BACKDATE_SECONDS)
 
 
-def version(found: Object) -> Finding:
-    """Whether the API server is new enough, from the answer to GET /version."""
+def check_version(found: Object) -> CheckFinding:
+    """Whether the API server is new enough, from the response to GET /version."""
     name = str(found.get("gitVersion", ""))
     parsed = _VERSION.match(name)
     oldest = f"v{_OLDEST[0]}.{_OLDEST[1]}"
     if not parsed:
         return warning(
-            "version", f"the API server says its version is {name!r}", f"see for yourself that it is {oldest} or newer"
+            "version", f"the API server says its version is {name!r}", f"make sure that it is {oldest} or newer"
         )
     if (int(parsed[1]), int(parsed[2])) < _OLDEST:
         return problem(
@@ -43,8 +44,8 @@ def parse_date(date: str) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
-def clock(server: datetime | None, now: datetime) -> Finding:
-    """How far this machine's clock and the API server's are apart."""
+def check_clock(server: datetime | None, now: datetime) -> CheckFinding:
+    """Whether this machine's clock and the API server's agree."""
     if server is None:
         return warning("clock", "the API server does not say what time it is", "compare its clock by hand")
     apart = abs(server - now)
@@ -57,8 +58,8 @@ def clock(server: datetime | None, now: datetime) -> Finding:
     return ok("clock", "this machine's clock and the API server's agree")
 
 
-def access(denied: Iterable[Access]) -> Iterator[Finding]:
-    """What the caller may not look at: nobody has checked what is behind it."""
+def check_access(denied: Iterable[Access]) -> Iterator[CheckFinding]:
+    """What the caller may not read, and so what was not checked."""
     missing = sorted({str(each) for each in denied})
     for each in missing:
         yield problem(

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from contract.names import BUNDLE_FILE
-from podtls.check.finding import Finding, ok, problem, unless, warning
+from podtls.check.finding import CheckFinding, ok, ok_unless, problem, warning
 from podtls.kubernetes.installation import CA, CONTROLLER, NAMESPACE
-from podtls.kubernetes.reader import Object
+from podtls.kubernetes.objects import Object
 
 Certificates = tuple[x509.Certificate, ...]
 
@@ -28,7 +28,7 @@ _ISSUING_LATE: Final = timedelta(days=30)
 
 
 def parse_pem(pem: str) -> Certificates:
-    """The certificates in a PEM text; empty where there is none that parses."""
+    """The certificates of a PEM text; empty where none parses."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem.encode()))
     except ValueError:
@@ -36,47 +36,47 @@ def parse_pem(pem: str) -> Certificates:
 
 
 def parse_cacerts(body: bytes) -> Certificates:
-    """The certificates in an answer to EST's /cacerts (RFC 7030 section 4.1.3); empty where it is none."""
+    """The certificates of a response to EST's /cacerts (RFC 7030 section 4.1.3); empty for anything else."""
     try:
         return tuple(load_der_pkcs7_certificates(base64.b64decode(body)))
     except (ValueError, binascii.Error):
         return ()
 
 
-def keys(certificates: Iterable[x509.Certificate]) -> frozenset[bytes]:
-    """The public keys (SPKI, DER): what a chain leads to. A root that is cross-signed or renewed keeps its key."""
+def public_keys_of(certificates: Iterable[x509.Certificate]) -> frozenset[bytes]:
+    """The public keys (SPKI, DER). A root that is cross-signed or renewed keeps its key."""
     return frozenset(
         certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         for certificate in certificates
     )
 
 
-def bundle_of(config_map: Object | None) -> Certificates:
+def parse_bundle(config_map: Object | None) -> Certificates:
     """The published trust bundle; empty where there is none."""
     return parse_pem(((config_map or {}).get("data") or {}).get(BUNDLE_FILE) or "")
 
 
-def bundle(config_map: Object | None) -> Finding:
+def check_bundle(config_map: Object | None) -> CheckFinding:
     """Whether the controller has published a trust bundle."""
     if config_map is None:
         what = "ConfigMap podtls-bundle is missing: there is no authority yet, no pod can start"
         return problem(_TRUST, what, _CONTROLLER_LOG)
-    if not bundle_of(config_map):
+    if not parse_bundle(config_map):
         return problem(_TRUST, "ConfigMap podtls-bundle holds no certificates", _CONTROLLER_LOG)
-    return ok(_TRUST, f"the trust bundle has {len(bundle_of(config_map))} root(s)")
+    return ok(_TRUST, f"the trust bundle has {len(parse_bundle(config_map))} root(s)")
 
 
-def ca_bundles(published: Certificates, mutating: Object | None, validating: Object | None) -> list[Finding]:
+def check_ca_bundles(published: Certificates, mutating: Object | None, validating: Object | None) -> list[CheckFinding]:
     """Whether the API server trusts the webhook by the published bundle, in each entry of both configurations."""
     findings = [
-        *(_ca_bundle("MutatingWebhookConfiguration", mutating, published)),
-        *(_ca_bundle("ValidatingWebhookConfiguration", validating, published)),
+        *(_check_ca_bundle("MutatingWebhookConfiguration", mutating, published)),
+        *(_check_ca_bundle("ValidatingWebhookConfiguration", validating, published)),
     ]
-    return unless(findings, _TRUST, "caBundle of every entry is the trust bundle") if published else findings
+    return ok_unless(findings, _TRUST, "caBundle of every entry is the trust bundle") if published else findings
 
 
-def _ca_bundle(kind: str, found: Object | None, published: Certificates) -> Iterator[Finding]:
-    # A warning is never missed enough to refuse a workload (failurePolicy Ignore), an injection always is.
+def _check_ca_bundle(kind: str, found: Object | None, published: Certificates) -> Iterator[CheckFinding]:
+    # A missing caBundle blocks injection (failurePolicy Fail) but only loses warnings (failurePolicy Ignore).
     report = problem if kind.startswith("Mutating") else warning
     entries = {entry["name"]: entry["clientConfig"].get("caBundle") for entry in (found or {}).get("webhooks") or []}
     absent = [name for name, encoded in entries.items() if not encoded]
@@ -95,33 +95,34 @@ def _is_same(encoded: str, published: Certificates) -> bool:
         return False
 
 
-def dates(roots: Certificates, now: datetime) -> Iterator[Finding]:
-    """When the roots of the bundle end."""
+def check_dates(roots: Certificates, now: datetime) -> Iterator[CheckFinding]:
+    """Whether the roots of the bundle are valid, and for how long."""
     for root in roots:
         do = "plan its rotation: pods trust the root that they were admitted with"
-        yield _dated("root", root, now, late=_ROOT_LATE, do=do)
+        yield _check_dated("root", root, now, late=_ROOT_LATE, do=do)
 
 
-def served(roots: Certificates, certificates: Certificates, now: datetime) -> Iterator[Finding]:
-    """What the CA itself serves at /cacerts: the roots that are published, and when its issuing CA ends."""
+def check_served(roots: Certificates, certificates: Certificates, now: datetime) -> Iterator[CheckFinding]:
+    """Whether the CA serves the published roots at /cacerts, and how long its issuing CA is valid."""
     issuing = [each for each in certificates if each.issuer != each.subject]
     if not issuing:
-        yield problem("ca", "the CA answers /cacerts without its issuing CA", _CA_LOG)
-    elif roots and not keys(roots) <= keys(certificates):
+        yield problem("ca", "the CA serves /cacerts without its issuing CA", _CA_LOG)
+    elif roots and not public_keys_of(roots) <= public_keys_of(certificates):
         yield problem(
             _TRUST,
             "the CA signs under another root than the trust bundle has: pods that start now are refused",
             f"kubectl -n {NAMESPACE} rollout restart statefulset/{CA.name}; if it stays: {_CONTROLLER_LOG}",
         )
     for each in issuing:
-        yield _dated("issuing CA", each, now, late=_ISSUING_LATE, do=f"the controller renews it: {_CONTROLLER_LOG}")
+        do = f"the controller renews it: {_CONTROLLER_LOG}"
+        yield _check_dated("issuing CA", each, now, late=_ISSUING_LATE, do=do)
 
 
-def _dated(role: str, certificate: x509.Certificate, now: datetime, *, late: timedelta, do: str) -> Finding:
+def _check_dated(role: str, certificate: x509.Certificate, now: datetime, *, late: timedelta, do: str) -> CheckFinding:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    what = f"{role} {_name(certificate)} is valid from {start:%Y-%m-%d} until {end:%Y-%m-%d}"
+    what = f"{role} {_quote_name(certificate)} is valid from {start:%Y-%m-%d} until {end:%Y-%m-%d}"
     if now >= end:
-        return problem(_DATES, f"{what}: it has ended", do)
+        return problem(_DATES, f"{what}: it has expired", do)
     if now < start:
         return problem(_DATES, f"{what}: not yet", "compare the clocks of the nodes with the API server's")
     if end - now < late:
@@ -129,6 +130,6 @@ def _dated(role: str, certificate: x509.Certificate, now: datetime, *, late: tim
     return ok(_DATES, what)
 
 
-def _name(certificate: x509.Certificate) -> str:
+def _quote_name(certificate: x509.Certificate) -> str:
     (*_, name) = [str(attribute.value) for attribute in certificate.subject] or ["without a name"]
     return f'"{name}"'

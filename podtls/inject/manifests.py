@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.text import Text
 
-from podtls.console import console, printable
+from podtls.console import make_console, printable
 from podtls.errors import InputError
 from podtls.inject.documents import Document, dump
 
@@ -30,7 +30,7 @@ def read(files: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def print_diffs(changes: Sequence[tuple[str, Document, Document]]) -> None:
     """A unified diff of each document that changed, both sides as we write YAML, so that only changes show."""
-    out = console()
+    out = make_console()
     for source, before, after in changes:
         lines = difflib.unified_diff(
             dump([before]).splitlines(), dump([after]).splitlines(), source, f"{source} (podtls)", lineterm=""

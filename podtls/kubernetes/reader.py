@@ -1,24 +1,23 @@
-"""Reading from the API server through a small Protocol: raw JSON in, the statuses that we expect turned into values.
+"""Reads from the API server through a small Protocol: raw JSON in, the expected statuses turned into values and errors.
 
-The real reader is api.py's; nothing here knows the kubernetes client, and nothing here writes.
+The real reader is client.py's; nothing here knows the kubernetes client, and nothing here writes.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import urlencode
 
 from podtls.errors import CredentialsError, ForbiddenError, UnreachableError
-
-Object = dict[str, Any]  # A Kubernetes object as JSON has it.
+from podtls.kubernetes.objects import Object
 
 _PAGE: Final = 500  # What kubectl asks for at a time.
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the API server; `date` is its Date header, empty where there is none."""
+class ApiResponse:
+    """A response of the API server; `date` is its Date header, empty where there is none."""
 
     status: int
     body: bytes
@@ -27,7 +26,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One thing that a caller may or may not do, as a SelfSubjectAccessReview has it. `group` "" is the core."""
+    """One thing that a caller may or may not do, as a SelfSubjectAccessReview has it; `group` is empty for the core."""
 
     verb: str
     resource: str
@@ -49,10 +48,10 @@ class Access:
 
 
 class ClusterReader(Protocol):
-    """An API server that somebody may read from. Both raise UnreachableError when it does not answer."""
+    """An API server to read from. Both methods raise UnreachableError when it does not answer."""
 
-    def get(self, path: str) -> Answer:
-        """GET a path, with its query, and return whatever status it has."""
+    def get(self, path: str) -> ApiResponse:
+        """GET a path, with its query, whatever the status of the response."""
         ...
 
     def may(self, access: Access) -> bool:
@@ -60,24 +59,24 @@ class ClusterReader(Protocol):
         ...
 
 
-def read(cluster: ClusterReader, path: str) -> Object | None:
+def read_object(cluster: ClusterReader, path: str) -> Object | None:
     """The object at `path`, None where there is none.
 
     Raises UnreachableError, CredentialsError (401) or ForbiddenError (403).
     """
-    return parse(cluster.get(path), path)
+    return parse_object(cluster.get(path), path)
 
 
-def items(cluster: ClusterReader, path: str, **query: str) -> list[Object]:
-    """All items of the list at `path`, page by page. Raises as read()."""
-    return list(each_item(cluster, path, **query))
+def list_items(cluster: ClusterReader, path: str, **query: str) -> list[Object]:
+    """All items of the list at `path`, page by page. Raises as read_object()."""
+    return list(iterate_items(cluster, path, **query))
 
 
-def each_item(cluster: ClusterReader, path: str, **query: str) -> Iterator[Object]:
-    """The same one after the other: of a long list no more than a page is in memory. Raises as read(), on the way."""
+def iterate_items(cluster: ClusterReader, path: str, **query: str) -> Iterator[Object]:
+    """The same, one by one: of a long list only a page is in memory. Raises as read_object(), also in between."""
     asked = {"limit": _PAGE, **query}
     while True:
-        page = read(cluster, f"{path}?{urlencode(asked)}") or {}
+        page = read_object(cluster, f"{path}?{urlencode(asked)}") or {}
         following = (page.get("metadata") or {}).get("continue")
         yield from page.pop("items", None) or []
         if not following:
@@ -85,19 +84,19 @@ def each_item(cluster: ClusterReader, path: str, **query: str) -> Iterator[Objec
         asked["continue"] = following
 
 
-def parse(answer: Answer, path: str) -> Object | None:
-    """The object in an answer, None for 404. Raises as read()."""
-    if answer.status == 404:
+def parse_object(response: ApiResponse, path: str) -> Object | None:
+    """The object of a response, None for 404. Raises as read_object()."""
+    if response.status == 404:
         return None
     try:
-        found = json.loads(answer.body)
+        found = json.loads(response.body)
     except ValueError as error:
-        raise UnreachableError(f"API server: {path}: answers {answer.status} without JSON") from error
-    if 200 <= answer.status < 300 and isinstance(found, dict):
+        raise UnreachableError(f"API server: {path}: answers {response.status} without JSON") from error
+    if 200 <= response.status < 300 and isinstance(found, dict):
         return found
     message = found.get("message", "") if isinstance(found, dict) else ""
-    if answer.status == 401:
+    if response.status == 401:
         raise CredentialsError(f"API server: the credentials are not accepted (401 {message})")
-    if answer.status == 403:
+    if response.status == 403:
         raise ForbiddenError(f"API server: {message or path}")
-    raise UnreachableError(f"API server: {path}: answers {answer.status} {message}")
+    raise UnreachableError(f"API server: {path}: answers {response.status} {message}")

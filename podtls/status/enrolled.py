@@ -1,5 +1,6 @@
-"""An enrolled pod as `podtls status` tells of it: with what names, and by which bundle. Pure, over raw JSON."""
+"""An enrolled pod as `podtls status` shows it: its names, its certificate, its trust bundle. Pure, over raw JSON."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -13,16 +14,15 @@ from contract.errors import IdentityError
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import ENV_MODE, ENV_PORTS, ENV_TRUST_BUNDLE, ENV_TRUST_DOMAIN, INIT_CONTAINER, LIFETIME
 from podtls.check import trust
-from podtls.kubernetes.pods import annotations, environment, is_finished, labels, record
-from podtls.kubernetes.reader import Object
-from podtls.status.surroundings import Surroundings
+from podtls.kubernetes.objects import Object, annotations_of, labels_of, name_of
+from podtls.kubernetes.pods import is_finished, read_environment, record_id_of
 
 Trust = Literal["current", "older", "lost root", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolledPod:
-    """A pod with our containers. `since` is when podtls-init ended, so the time of its first certificate."""
+    """A pod with the containers of podtls. `since` is when podtls-init ended: the time of its first certificate."""
 
     namespace: str
     name: str
@@ -38,30 +38,32 @@ class EnrolledPod:
     do: str
 
 
-def enrolled(pod: Object, around: Surroundings) -> EnrolledPod:
-    """What is known of an enrolled pod, and the names that the CA would give it now."""
-    variables = environment(pod)
-    state, since = _state(pod)
-    identity, dns = _names(pod, around, variables.get(ENV_TRUST_DOMAIN, ""))
-    trusts = "unknown" if is_finished(pod) else _trust(variables.get(ENV_TRUST_BUNDLE, ""), around.bundle)
+def describe_enrolled(pod: Object, services: Sequence[Object], *, bundle: trust.Certificates, zone: str) -> EnrolledPod:
+    """What is known of an enrolled pod, and the names that the CA would certify now."""
+    variables = read_environment(pod)
+    state, since = _read_state(pod)
+    identity, dns = _compute_names(pod, services, zone, variables.get(ENV_TRUST_DOMAIN, ""))
+    trusts = "unknown" if is_finished(pod) else _compare_bundles(variables.get(ENV_TRUST_BUNDLE, ""), bundle)
     return EnrolledPod(
         namespace=pod["metadata"]["namespace"],
-        name=pod["metadata"]["name"],
+        name=name_of(pod),
         state=state,
         mode=variables.get(ENV_MODE, ""),
         ports=variables.get(ENV_PORTS, ""),
         identity=identity,
         dns=dns,
         since=since,
-        lifetime=_lifetime(pod),
-        record=record(pod),
+        lifetime=_format_lifetime(pod),
+        record=record_id_of(pod),
         trust=trusts,
         do="to be recreated (lost root)" if trusts == "lost root" else "",
     )
 
 
-def _names(pod: Object, around: Surroundings, trust_domain: str) -> tuple[str, tuple[str, ...]]:
-    """SPIFFE id and DNS names as the CA would decide them now; none where it would give none."""
+def _compute_names(
+    pod: Object, services: Sequence[Object], zone: str, trust_domain: str
+) -> tuple[str, tuple[str, ...]]:
+    """SPIFFE id and DNS names as the CA would certify them now; empty where it would refuse."""
     meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     account = spec.get("serviceAccountName", "default")
     try:
@@ -72,26 +74,25 @@ def _names(pod: Object, around: Surroundings, trust_domain: str) -> tuple[str, t
         return str(identity), ()
     facts = PodFacts(
         identity=identity,
-        labels=labels(pod),
+        labels=labels_of(pod),
         hostname=spec.get("hostname", ""),
         subdomain=spec.get("subdomain", ""),
         addresses=tuple(ip_address(address["ip"]) for address in status.get("podIPs") or []),
     )
-    services = msgspec.convert(list(around.services), list[Service])
-    return str(identity), decide_names(facts, services, around.zone).dns
+    return str(identity), decide_names(facts, msgspec.convert(list(services), list[Service]), zone).dns
 
 
-def _trust(pem: str, published: trust.Certificates) -> Trust:
+def _compare_bundles(pem: str, published: trust.Certificates) -> Trust:
     own = trust.parse_pem(pem)
     if not published or not own:
         return "unknown"
-    if not trust.keys(own) & trust.keys(published):
+    if not trust.public_keys_of(own) & trust.public_keys_of(published):
         return "lost root"
-    return "current" if trust.keys(own) == trust.keys(published) else "older"
+    return "current" if trust.public_keys_of(own) == trust.public_keys_of(published) else "older"
 
 
-def _state(pod: Object) -> tuple[str, str]:
-    """What the pod does, and since when it has had a certificate ("" for not yet): from the state of podtls-init."""
+def _read_state(pod: Object) -> tuple[str, str]:
+    """The phase of the pod, and since when it has had a certificate ("" for not yet), by the state of podtls-init."""
     status = pod.get("status") or {}
     phase = str(status.get("phase", "Unknown"))
     if "deletionTimestamp" in pod["metadata"]:
@@ -112,8 +113,8 @@ def _ended(state: Object | None) -> dict[str, Any]:
     return (state or {}).get("terminated") or {}
 
 
-def _lifetime(pod: Object) -> str:
-    """How long one certificate of the pod lives, as podtls.io/lifetime says it."""
-    seconds = int(parse_lifetime(annotations(pod).get(LIFETIME, "")).total_seconds())
+def _format_lifetime(pod: Object) -> str:
+    """How long one certificate of the pod is valid, as podtls.io/lifetime has it."""
+    seconds = int(parse_lifetime(annotations_of(pod).get(LIFETIME, "")).total_seconds())
     unit, size = next((unit, size) for unit, size in (("h", 3600), ("m", 60), ("s", 1)) if seconds % size == 0)
     return f"{seconds // size}{unit}"

@@ -1,4 +1,4 @@
-"""status(): asks the cluster what `podtls status` tells, namespace by namespace. Judging is the pure modules'.
+"""Reads from the cluster what `podtls status` shows, namespace by namespace, and hands it to the pure modules.
 
 What the caller may not read is a note, not a silence.
 """
@@ -7,29 +7,31 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from contract.names import INJECTED
-from podtls.check import trust
-from podtls.check.namespaces import is_enrolled as is_labelled
+from podtls.check.namespaces import is_enrolled_namespace
+from podtls.check.trust import Certificates, parse_bundle
 from podtls.errors import ForbiddenError, InputError
 from podtls.kubernetes import installation
+from podtls.kubernetes.objects import Object, name_of
 from podtls.kubernetes.pods import is_finished
-from podtls.kubernetes.reader import ClusterReader, Object, each_item, items, read
-from podtls.status.enrolled import EnrolledPod, enrolled
-from podtls.status.services import Backend, FailedCreate, PlaintextPort, backend, failed_creates, plaintext_ports
-from podtls.status.surroundings import Surroundings
-from podtls.status.unenrolled import PlainPod, is_enrolled, plain
+from podtls.kubernetes.reader import ClusterReader, iterate_items, list_items, read_object
+from podtls.manifests.shipped import excluded_namespaces
+from podtls.status import services
+from podtls.status.enrolled import EnrolledPod, describe_enrolled
+from podtls.status.services import FailedCreate, PlaintextPort, ServiceBackend
+from podtls.status.unenrolled import NamespaceAdmission, UnenrolledPod, explain_unenrolled, is_enrolled
 from webhook.request import NAMESPACE
 
 _ZONE: Final = "PODTLS_ZONE"
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """All that `podtls status` tells; `notes` say what could not be read, or what is not there."""
+class StatusReport:
+    """All that `podtls status` shows; `notes` say what could not be read, or what is not there."""
 
     namespaces: tuple[str, ...]
     notes: tuple[str, ...]
     enrolled: tuple[EnrolledPod, ...]
-    plain: tuple[PlainPod, ...]
+    plain: tuple[UnenrolledPod, ...]
     failed: tuple[FailedCreate, ...]
     plaintext: tuple[PlaintextPort, ...]
 
@@ -39,12 +41,34 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class _Common:
+class _Reader:
+    """The cluster; what the caller may not read of it becomes a note that names the consequence."""
+
+    cluster: ClusterReader
+    notes: list[str]
+
+    def read(self, path: str, consequence: str) -> Object | None:
+        try:
+            return read_object(self.cluster, path)
+        except ForbiddenError:
+            self.notes.append(f"you may not read {path}: {consequence}")
+            return None
+
+    def list(self, path: str, consequence: str, **query: str) -> list[Object]:
+        try:
+            return list_items(self.cluster, path, **query)
+        except ForbiddenError:
+            self.notes.append(f"you may not list {path}: {consequence}")
+            return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Installation:
     """What is the same for all namespaces."""
 
     configuration: Object | None
-    configuration_known: bool
-    bundle: trust.Certificates
+    is_known: bool
+    bundle: Certificates
     zone: str
 
 
@@ -53,23 +77,23 @@ class _Pods:
     """What is kept of the pods of a namespace."""
 
     enrolled: list[EnrolledPod] = field(default_factory=list)
-    plain: list[PlainPod] = field(default_factory=list)
-    backends: list[Backend] = field(default_factory=list)
+    plain: list[UnenrolledPod] = field(default_factory=list)
+    backends: list[ServiceBackend] = field(default_factory=list)
 
 
-def status(cluster: ClusterReader, namespace: str | None) -> Status:
+def read_status(cluster: ClusterReader, namespace: str | None) -> StatusReport:
     """Of one namespace, else of all that are enrolled or still have enrolled pods.
 
     Raises UnreachableError, CredentialsError, ForbiddenError (pods or namespaces may not be listed) or InputError
     (no such namespace).
     """
-    notes: list[str] = []
-    common = _common(cluster, notes)
-    chosen = _all(cluster) if namespace is None else {namespace: _one(cluster, namespace, notes)}
-    parts = [_part(cluster, name, found, common, notes) for name, found in sorted(chosen.items())]
-    return Status(
+    reader = _Reader(cluster, [])
+    installed = _read_installation(reader)
+    chosen = _list_enrolled(cluster) if namespace is None else {namespace: _read_namespace(reader, namespace)}
+    parts = [_report_namespace(reader, name, found, installed) for name, found in sorted(chosen.items())]
+    return StatusReport(
         namespaces=tuple(sorted(chosen)),
-        notes=tuple(notes),
+        notes=tuple(reader.notes),
         enrolled=tuple(each for part in parts for each in part.enrolled),
         plain=tuple(each for part in parts for each in part.plain),
         failed=tuple(each for part in parts for each in part.failed),
@@ -77,90 +101,62 @@ def status(cluster: ClusterReader, namespace: str | None) -> Status:
     )
 
 
-def _common(cluster: ClusterReader, notes: list[str]) -> _Common:
-    bundle = _read(cluster, installation.BUNDLE, notes, "no bundle of a pod can be compared")
-    configuration = _read(cluster, installation.MUTATING, notes, "why a pod is not enrolled is not always known")
-    authority = _read(cluster, installation.CA.path, notes, f"names are computed for the zone {installation.ZONE}")
-    known = configuration is not None or not any(installation.MUTATING in note for note in notes)
-    if known and configuration is None:
-        notes.append("podtls is not installed in this cluster, or not completely: podtls check")
-    return _Common(configuration, known, trust.bundle_of(bundle), _zone(authority))
+def _read_installation(reader: _Reader) -> _Installation:
+    bundle = reader.read(installation.BUNDLE, "no bundle of a pod can be compared")
+    configuration = reader.read(installation.MUTATING, "why a pod is not enrolled is not always known")
+    authority = reader.read(installation.CA.path, f"names are computed for the zone {installation.ZONE}")
+    is_known = configuration is not None or not any(installation.MUTATING in note for note in reader.notes)
+    if is_known and configuration is None:
+        reader.notes.append("podtls is not installed in this cluster, or not completely: podtls check")
+    return _Installation(configuration, is_known, parse_bundle(bundle), _read_zone(authority))
 
 
-def _all(cluster: ClusterReader) -> dict[str, Object | None]:
-    """Enrolled namespaces, and those whose label is gone while pods still have our certificates."""
-    listed = {each["metadata"]["name"]: each for each in items(cluster, installation.NAMESPACES)}
-    pods = each_item(cluster, installation.PODS, labelSelector=f"{INJECTED}=true")
+def _read_zone(authority: Object | None) -> str:
+    containers = authority["spec"]["template"]["spec"]["containers"] if authority else []
+    variables = [variable for each in containers for variable in each.get("env") or []]
+    return next((each["value"] for each in variables if each["name"] == _ZONE and each.get("value")), installation.ZONE)
+
+
+def _list_enrolled(cluster: ClusterReader) -> dict[str, Object | None]:
+    """Enrolled namespaces, and those whose label is gone while pods still have certificates."""
+    listed = {name_of(each): each for each in list_items(cluster, installation.NAMESPACES)}
+    pods = iterate_items(cluster, installation.PODS, labelSelector=f"{INJECTED}=true")
     injected = {pod["metadata"]["namespace"] for pod in pods}
-    names = injected | {name for name, each in listed.items() if is_labelled(each)}
-    return {name: listed.get(name) for name in names if name not in installation.EXCLUDED}
+    names = injected | {name for name, each in listed.items() if is_enrolled_namespace(each)}
+    return {name: listed.get(name) for name in names if name not in excluded_namespaces()}
 
 
-def _one(cluster: ClusterReader, name: str, notes: list[str]) -> Object | None:
-    # It becomes part of paths.
+def _read_namespace(reader: _Reader, name: str) -> Object | None:
+    # The name becomes part of paths.
     if not NAMESPACE.fullmatch(name):
         raise InputError(f"--namespace: got {name!r}, expected an RFC 1123 label")
-    before = len(notes)
-    found = _read(cluster, f"{installation.NAMESPACES}/{name}", notes, "whether it is enrolled is not known")
-    if found is None and len(notes) == before:
+    before = len(reader.notes)
+    found = reader.read(f"{installation.NAMESPACES}/{name}", "whether it is enrolled is not known")
+    if found is None and len(reader.notes) == before:
         raise InputError(f"--namespace: there is no namespace {name!r}")
     return found
 
 
-def _part(cluster: ClusterReader, name: str, namespace: Object | None, common: _Common, notes: list[str]) -> Status:
-    services = _list(
-        cluster, f"{installation.NAMESPACES}/{name}/services", notes, "names and plaintext ports are not known"
-    )
-    events = _list(
-        cluster, f"{installation.NAMESPACES}/{name}/events", notes, "refused pods are not shown", reason="FailedCreate"
-    )
-    around = Surroundings(
-        namespace, common.configuration, common.configuration_known, common.bundle, common.zone, services
-    )
-    pods = _pods(cluster, name, around)
-    return Status(
+def _report_namespace(reader: _Reader, name: str, namespace: Object | None, installed: _Installation) -> StatusReport:
+    path = f"{installation.NAMESPACES}/{name}"
+    listed = reader.list(f"{path}/services", "names and plaintext ports are not known")
+    events = reader.list(f"{path}/events", "refused pods are not shown", fieldSelector="reason=FailedCreate")
+    admission = NamespaceAdmission(namespace, installed.configuration, installed.is_known)
+    pods = _Pods()
+    for item in iterate_items(reader.cluster, f"{path}/pods"):
+        # The API server leaves the kind out of a list's items.
+        pod = {"apiVersion": "v1", "kind": "Pod", **item}
+        if is_enrolled(pod):
+            pods.enrolled.append(describe_enrolled(pod, listed, bundle=installed.bundle, zone=installed.zone))
+            if not is_finished(pod):
+                pods.backends.append(services.read_backend(pod))
+        elif not is_finished(pod):
+            pods.plain.append(explain_unenrolled(pod, admission))
+    return StatusReport(
         namespaces=(name,),
         notes=(),
         enrolled=tuple(pods.enrolled),
         plain=tuple(pods.plain),
-        failed=tuple(failed_creates(events)),
-        plaintext=tuple(port for service in services for port in plaintext_ports(service, pods.backends)),
+        failed=tuple(services.summarize_failed_creates(events)),
+        plaintext=tuple(port for each in listed for port in services.find_plaintext_ports(each, pods.backends)),
     )
-
-
-def _pods(cluster: ClusterReader, namespace: str, around: Surroundings) -> _Pods:
-    """Each pod is judged as it comes, and let go."""
-    found = _Pods()
-    for item in each_item(cluster, f"{installation.NAMESPACES}/{namespace}/pods"):
-        # The API server leaves the kind out of a list's items.
-        pod = {"apiVersion": "v1", "kind": "Pod", **item}
-        if is_enrolled(pod):
-            found.enrolled.append(enrolled(pod, around))
-            if not is_finished(pod):
-                found.backends.append(backend(pod))
-        elif not is_finished(pod):
-            found.plain.append(plain(pod, around))
-    return found
-
-
-def _read(cluster: ClusterReader, path: str, notes: list[str], consequence: str) -> Object | None:
-    try:
-        return read(cluster, path)
-    except ForbiddenError:
-        notes.append(f"you may not read {path}: {consequence}")
-        return None
-
-
-def _list(cluster: ClusterReader, path: str, notes: list[str], consequence: str, **fields: str) -> list[Object]:
-    query = {"fieldSelector": ",".join(f"{key}={value}" for key, value in fields.items())} if fields else {}
-    try:
-        return items(cluster, path, **query)
-    except ForbiddenError:
-        notes.append(f"you may not list {path}: {consequence}")
-        return []
-
-
-def _zone(authority: Object | None) -> str:
-    containers = authority["spec"]["template"]["spec"]["containers"] if authority else []
-    variables = [variable for each in containers for variable in each.get("env") or []]
-    return next((each["value"] for each in variables if each["name"] == _ZONE and each.get("value")), installation.ZONE)

@@ -1,4 +1,4 @@
-"""Services of enrolled pods that still lead to a plaintext port, and pods that nobody could create. Pure."""
+"""Services of enrolled pods that lead to a plaintext port, and pods that could not be created. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Final
 from contract.errors import GrammarError
 from contract.grammar import PortPair, parse_port_pairs
 from contract.names import ENV_PORTS, PORTS
-from podtls.kubernetes.pods import environment, labels, tls_ports
-from podtls.kubernetes.reader import Object
+from podtls.kubernetes.objects import Object, labels_of, name_of
+from podtls.kubernetes.pods import read_environment, read_tls_ports
 from webhook.ports import RESERVED_NAME
 
 _KINDS: Final = ("ReplicaSet", "Job", "StatefulSet", "DaemonSet", "ReplicationController")
@@ -26,8 +26,8 @@ class PlaintextPort:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """What of an enrolled pod is needed here: a cluster has too many pods to keep them whole.
+class ServiceBackend:
+    """What find_plaintext_ports() needs of an enrolled pod: a cluster has too many pods to keep them whole.
 
     `tls_ports` and `named_ports` are numbers by name, `pairs` is what the sidecar listens for.
     """
@@ -40,7 +40,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class FailedCreate:
-    """What a controller was told when it tried to create a pod, the last time."""
+    """What the API server told a controller when it last tried to create a pod."""
 
     namespace: str
     owner: str
@@ -49,19 +49,19 @@ class FailedCreate:
     message: str
 
 
-def backend(pod: Object) -> Backend:
-    """What of an enrolled pod plaintext_ports() needs. A Service may name a port of any container."""
+def read_backend(pod: Object) -> ServiceBackend:
+    """The backend that an enrolled pod is. A Service may name a port of any container."""
     containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
     ports = [port for each in containers for port in each.get("ports") or []]
-    return Backend(
-        labels=labels(pod),
-        tls_ports=tls_ports(pod),
+    return ServiceBackend(
+        labels=labels_of(pod),
+        tls_ports=read_tls_ports(pod),
         named_ports={port["name"]: port["containerPort"] for port in ports if port.get("name")},
-        pairs=_port_pairs(environment(pod).get(ENV_PORTS, "")),
+        pairs=_parse_port_pairs(read_environment(pod).get(ENV_PORTS, "")),
     )
 
 
-def plaintext_ports(service: Object, enrolled: Iterable[Backend]) -> Iterator[PlaintextPort]:
+def find_plaintext_ports(service: Object, enrolled: Iterable[ServiceBackend]) -> Iterator[PlaintextPort]:
     """The TCP ports of a Service that lead to a port of its enrolled, running pods on which podtls does not listen."""
     spec = service["spec"]
     selector = spec.get("selector") or {}
@@ -71,36 +71,36 @@ def plaintext_ports(service: Object, enrolled: Iterable[Backend]) -> Iterator[Pl
     for port in spec.get("ports") or []:
         target = port.get("targetPort", port["port"])
         behind = [pod for pod in pods if not _is_tls(target, pod)]
-        # A name of ours leads nowhere in a pod that has no such port; only where no pod has it somebody erred.
+        # In a pod without such a port a reserved name leads nowhere. It is wrong only if no pod has the port.
         if _is_reserved(target) and len(behind) < len(pods):
             continue
         if port.get("protocol", "TCP") == "TCP" and behind:
             yield PlaintextPort(
                 namespace=service["metadata"]["namespace"],
-                service=service["metadata"]["name"],
+                service=name_of(service),
                 port=port["port"],
                 target=str(target),
-                do=_advice(target, behind[0]),
+                do=_advise(target, behind[0]),
             )
 
 
-def failed_creates(events: Iterable[Object]) -> list[FailedCreate]:
-    """The last event of each owner, in the order of time."""
+def summarize_failed_creates(events: Iterable[Object]) -> list[FailedCreate]:
+    """The last event of each owner, in order of time."""
     latest: dict[str, FailedCreate] = {}
-    for event in sorted(events, key=_last):
+    for event in sorted(events, key=_last_time):
         involved = event["involvedObject"]
         if event.get("reason") == "FailedCreate" and involved.get("kind") in _KINDS:
             owner = f"{involved['kind']}/{involved['name']}"
             times = (event.get("series") or {}).get("count") or event.get("count") or 1
-            # A Job's or ReplicaSet's message has the drawn name of the pod in it, so its tries are events of their own.
+            # A Job's or ReplicaSet's message has the generated name of the pod, so each of its tries is one event.
             before = latest.pop(owner, None)
             total = times + (before.times if before else 0)
             message = event.get("message", "")
-            latest[owner] = FailedCreate(event["metadata"]["namespace"], owner, total, _last(event), message)
+            latest[owner] = FailedCreate(event["metadata"]["namespace"], owner, total, _last_time(event), message)
     return list(latest.values())
 
 
-def _port_pairs(text: str) -> tuple[PortPair, ...]:
+def _parse_port_pairs(text: str) -> tuple[PortPair, ...]:
     """The pairs in the sidecar's environment; none where it has none, or somebody changed it."""
     try:
         return parse_port_pairs(text)
@@ -108,12 +108,12 @@ def _port_pairs(text: str) -> tuple[PortPair, ...]:
         return ()
 
 
-def _last(event: Object) -> str:
+def _last_time(event: Object) -> str:
     series = (event.get("series") or {}).get("lastObservedTime")
     return series or event.get("lastTimestamp") or event.get("eventTime") or ""
 
 
-def _is_tls(target: int | str, pod: Backend) -> bool:
+def _is_tls(target: int | str, pod: ServiceBackend) -> bool:
     return target in pod.tls_ports if isinstance(target, str) else target in pod.tls_ports.values()
 
 
@@ -121,8 +121,8 @@ def _is_reserved(target: int | str) -> bool:
     return isinstance(target, str) and RESERVED_NAME.fullmatch(target) is not None
 
 
-def _advice(target: int | str, pod: Backend) -> str:
-    """The port name that stands for the app's port."""
+def _advise(target: int | str, pod: ServiceBackend) -> str:
+    """The name of the TLS port in front of the app's port."""
     if _is_reserved(target):
         return f"no pod has a port of this name; they have {', '.join(pod.tls_ports) or 'none'}"
     app_port = target if isinstance(target, int) else pod.named_ports.get(target)
@@ -130,4 +130,4 @@ def _advice(target: int | str, pod: Backend) -> str:
     for pair in pod.pairs:
         if pair.app == app_port and pair.tls in by_number:
             return f"set targetPort: {by_number[pair.tls]}"
-    return f"no TLS port stands for it; list it in the pod's annotation {PORTS}"
+    return f"it has no TLS port; list it in the pod's annotation {PORTS}"

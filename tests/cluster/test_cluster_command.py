@@ -90,9 +90,9 @@ def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_th
     assert set(absent.values()) == {"ok", "warning"}
     assert after == altered == 1
     # What the API server defaults and reorders is not taken for a change.
-    assert applied["MutatingWebhookConfiguration podtls has its six entries, as shipped"] == "ok"
+    assert applied["MutatingWebhookConfiguration podtls has its 6 entries, as shipped"] == "ok"
     assert applied["ConfigMap podtls-bundle is missing: there is no authority yet, no pod can start"] == "problem"
-    assert applied["ValidatingWebhookConfiguration podtls has its six entries, as shipped"] == "ok"
+    assert applied["ValidatingWebhookConfiguration podtls has its 6 entries, as shipped"] == "ok"
     assert applied["StatefulSet podtls-ca: 0 of 2 ready: no enrolled pod can start, and no certificate is renewed"]
     assert [what for what in applied if what.startswith("podtls-ca cannot be reached through the API server: 503")]
     assert [level for what, level in applied.items() if what.endswith("roles and bindings are as shipped")] == ["ok"]

@@ -17,7 +17,8 @@ from contract.identity import TrustDomain
 from contract.names import INIT_CONTAINER, INJECT, PATH_CACERTS, STATUS
 from podtls.inject.offline import Webhook, apply
 from podtls.kubernetes import installation
-from podtls.kubernetes.reader import Answer
+from podtls.kubernetes.objects import object_path
+from podtls.kubernetes.reader import ApiResponse
 from tests.fakes import FakeApiServer
 from webhook.decision import Defaults
 from webhook.settings import InjectionSettings, PodSettings
@@ -78,7 +79,7 @@ def installed() -> FakeApiServer:
         found["status"] = {"readyReplicas": found["spec"]["replicas"]}
         if workload.service:
             server.add(endpoint_slice(workload.name))
-            server.proxied[workload.proxied("/readyz")] = Answer(200, b"ok\n")
+            server.proxied[workload.proxied("/readyz")] = ApiResponse(200, b"ok\n")
     for kind in ("Mutating", "Validating"):
         server.find(f"{kind}WebhookConfiguration", "podtls")["metadata"]["creationTimestamp"] = INSTALLED
     return server
@@ -87,7 +88,7 @@ def installed() -> FakeApiServer:
 def enforce(server: FakeApiServer) -> None:
     """What applying components/enforce adds."""
     for each in manifests(ENFORCE):
-        server.objects[installation.ENFORCEMENT[each["kind"], each["metadata"]["name"]]] = each
+        server.objects[object_path(each)] = each
 
 
 def publish(server: FakeApiServer, made: NewAuthority) -> None:
@@ -99,7 +100,7 @@ def publish(server: FakeApiServer, made: NewAuthority) -> None:
         for entry in server.find(f"{kind}WebhookConfiguration", "podtls")["webhooks"]:
             entry["clientConfig"]["caBundle"] = base64.b64encode(pem.encode()).decode()
     answer = certs_only([made.root.certificate, made.issuing.certificate])
-    server.proxied[installation.CA.proxied(PATH_CACERTS)] = Answer(200, answer.body)
+    server.proxied[installation.CA.proxied(PATH_CACERTS)] = ApiResponse(200, answer.body)
 
 
 def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> Object:

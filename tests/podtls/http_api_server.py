@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from podtls.kubernetes.reader import Access, Answer
+from podtls.kubernetes.reader import Access, ApiResponse
 from tests.fakes import FakeApiServer
 
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -38,9 +38,9 @@ def serving(server: FakeApiServer) -> Iterator[Served]:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert (self.path, review["kind"]) == (ACCESS_REVIEWS, "SelfSubjectAccessReview")
             allowed = server.may(_access(review["spec"]["resourceAttributes"]))
-            self.reply(Answer(201, json.dumps({**review, "status": {"allowed": allowed}}).encode(), server.date))
+            self.reply(ApiResponse(201, json.dumps({**review, "status": {"allowed": allowed}}).encode(), server.date))
 
-        def reply(self, answer: Answer) -> None:
+        def reply(self, answer: ApiResponse) -> None:
             served.seen.append({key.lower(): value for key, value in self.headers.items()})
             self.send_response_only(answer.status)
             self.send_header("Content-Length", str(len(answer.body)))

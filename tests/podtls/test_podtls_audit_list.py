@@ -60,7 +60,7 @@ def test_torn_line_is_reported_and_the_rest_is_read(run: Run, evidence: Path) ->
 
     offset = len(encode(admission())) + 1
     assert outcome.err == (
-        f"podtls: {evidence}/webhook-0/evidence.jsonl: line 2 (byte {offset}, 7 bytes) is no record: "
+        f"podtls: {evidence}/webhook-0/evidence.jsonl: line 2 (byte {offset}, 7 bytes) is not a record: "
         "not JSON: unexpected end of data: line 1 column 8 (char 7)\n"
     )
     assert "cron" in outcome.out

@@ -85,7 +85,7 @@ def pods(tmp_path: Path) -> Path:
 
 
 def plain() -> dict[str, Any]:
-    """A pod that is none of ours."""
+    """A pod that is not one that podtls knows."""
     raw = raw_pod("plain", None)
     raw["metadata"].pop("labels")
     return raw
@@ -299,7 +299,8 @@ def test_torn_lines_are_reported_and_the_rest_is_read(run: Run, logs: Path, pods
     assert [each["outcome"] for each in json.loads(outcome.out)["records"]] == ["stored", "refused later", "not seen"]
     torn, record = outcome.err.splitlines()
     assert torn.startswith(
-        f"podtls: {tmp_path}/audit.log: line 2 (byte {len(first)}, 41 bytes) is no record: no audit.k8s.io/v1 Event: "
+        f"podtls: {tmp_path}/audit.log: line 2 (byte {len(first)}, 41 bytes) is not a record: "
+        "not an audit.k8s.io/v1 Event: "
     )
     assert f"{logs}/webhook-0.jsonl: line 4 " in record
 
@@ -362,15 +363,15 @@ def test_wrong_listing_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"\x1f\x8b\x08\x00", "line 1: no audit.k8s.io/v1 Event: JSON is malformed", id="packed"),
-        pytest.param(b'{\n "kind": "Event"\n}\n', "line 1: no audit.k8s.io/v1 Event: ", id="more than a line each"),
+        pytest.param(b"\x1f\x8b\x08\x00", "line 1: not an audit.k8s.io/v1 Event: JSON is malformed", id="packed"),
+        pytest.param(b'{\n "kind": "Event"\n}\n', "line 1: not an audit.k8s.io/v1 Event: ", id="more than a line each"),
         pytest.param(
             event(STORED, apiVersion="audit.k8s.io/v1beta1").encode(),
             f"line 1: got audit.k8s.io/v1beta1 Event, expected audit.k8s.io/v1 Event; {UNPACKED}",
             id="another version",
         ),
-        pytest.param(b"[" * 100_000, "line 1: no audit.k8s.io/v1 Event: ", id="nested too deeply"),
-        pytest.param(b"no events\n" * 100, "line 1: no audit.k8s.io/v1 Event: ", id="text"),
+        pytest.param(b"[" * 100_000, "line 1: not an audit.k8s.io/v1 Event: ", id="nested too deeply"),
+        pytest.param(b"no events\n" * 100, "line 1: not an audit.k8s.io/v1 Event: ", id="text"),
     ],
 )
 def test_wrong_audit_log_is_named_with_what_is_allowed(

@@ -34,7 +34,7 @@ def test_human_behind_a_controller_is_looked_for_in_the_api_servers_audit_log(ru
     outcome = run("audit", "show", "a", evidence)
 
     assert "requested by system:serviceaccount:kube-system:replicaset-controller\n" in outcome.out
-    assert "its owner ReplicaSet/checkout-5d8f. The human behind it stands in the API server's audit log" in outcome.out
+    assert "its owner ReplicaSet/checkout-5d8f. The API server's audit log names the person under that" in outcome.out
     assert "under that owner (and its owners), namespace shop." in outcome.out
 
 
@@ -52,7 +52,7 @@ def test_unverified_caller_is_told_to_be_no_proof(run: Run, tmp_path: Path) -> N
 
     outcome = run("audit", "show", "a", path)
 
-    assert "anybody who reaches the webhook may have sent this" in outcome.out
+    assert "anybody who can reach the webhook may have sent this" in outcome.out
     assert "requested by nobody named" in outcome.out
     assert "its owner odd." in outcome.out
     assert "  warning         be\\nware\n" in outcome.out
@@ -94,7 +94,7 @@ def test_token_with_two_keys_and_key_of_two_pods_are_pointed_out(run: Run, tmp_p
     ("changes", "line"),
     [
         pytest.param({"dry_run": True}, "  A dry run: the API server stored no pod.\n", id="dry run"),
-        pytest.param({}, "  No certificate in these files: look into the CA's, or the pod was never stored", id="none"),
+        pytest.param({}, "  No certificate in these files: see the CA's files, or the pod was never stored", id="none"),
     ],
 )
 def test_patch_without_certificate_says_what_that_can_mean(
@@ -128,7 +128,7 @@ def test_unknown_id_is_refused(run: Run, evidence: Path) -> None:
     outcome = run("audit", "show", "f00", evidence / "ca-0.jsonl")
 
     assert outcome.code == 64
-    assert outcome.err == "podtls: ID: got 'f00', no record of 1 file(s) has an id that begins so\n"
+    assert outcome.err == "podtls: ID: got 'f00', no record in 1 file(s) has an id that starts with it\n"
 
 
 def test_ambiguous_id_is_refused_with_the_ids(run: Run, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_ambiguous_id_is_refused_with_the_ids(run: Run, tmp_path: Path) -> None:
     outcome = run("audit", "show", "a", path)
 
     assert outcome.code == 64
-    assert outcome.err == f"podtls: ID: got 'a', 2 ids begin so: a{'0' * 31}, a{'1' * 31}\n"
+    assert outcome.err == f"podtls: ID: got 'a', 2 ids start with it: a{'0' * 31}, a{'1' * 31}\n"
 
 
 def test_copies_of_a_log_show_one_record(run: Run, evidence: Path) -> None:
@@ -156,4 +156,4 @@ def test_two_records_of_one_id_are_not_believed(run: Run, tmp_path: Path) -> Non
     outcome = run("audit", "show", "a", path)
 
     assert outcome.code == 64
-    assert "there are different records of id" in outcome.err
+    assert "different records have id" in outcome.err

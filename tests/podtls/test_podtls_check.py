@@ -1,4 +1,4 @@
-"""check(): a working installation is fine, and each thing that can be wrong with one is found, with what to do."""
+"""check_cluster(): a working installation is fine; all that can be wrong with one is found, with what to do."""
 
 import base64
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from contract.names import PATH_CACERTS
-from podtls.check.checks import check
-from podtls.check.finding import Finding, Report
+from podtls.check.checks import check_cluster
+from podtls.check.finding import CheckFinding, CheckReport
 from podtls.errors import CredentialsError, ForbiddenError, UnreachableError
 from podtls.kubernetes import installation
-from podtls.kubernetes.reader import Access, Answer
+from podtls.kubernetes.reader import Access, ApiResponse
+from podtls.manifests.shipped import excluded_namespaces
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     NOW,
@@ -29,11 +30,11 @@ from tests.podtls.cluster_world import (
 Change = Callable[[FakeApiServer], object]
 
 
-def checked(server: FakeApiServer) -> Report:
-    return check(server, lambda: NOW)
+def checked(server: FakeApiServer) -> CheckReport:
+    return check_cluster(server, lambda: NOW)
 
 
-def objections(server: FakeApiServer) -> list[Finding]:
+def objections(server: FakeApiServer) -> list[CheckFinding]:
     return [finding for finding in checked(server).findings if finding.level != "ok"]
 
 
@@ -72,7 +73,7 @@ DAMAGES = [
     pytest.param(
         lambda s: setattr(s, "version", "v1.32.9"), "problem", "is v1.32.9, podtls needs v1.33", "upgrade", id="old"
     ),
-    pytest.param(lambda s: setattr(s, "version", "gke"), "warning", "its version is 'gke'", "see for", id="strange"),
+    pytest.param(lambda s: setattr(s, "version", "gke"), "warning", "its version is 'gke'", "make sure", id="strange"),
     pytest.param(lambda s: setattr(s, "date", ""), "warning", "does not say what time", "by hand", id="no date"),
     pytest.param(lambda s: setattr(s, "date", "x"), "warning", "does not say what time", "by hand", id="bad date"),
     pytest.param(
@@ -125,7 +126,7 @@ DAMAGES = [
         id="selector",
     ),
     pytest.param(
-        lambda s: exclude(s, *installation.EXCLUDED, "payments"),
+        lambda s: exclude(s, *excluded_namespaces(), "payments"),
         *("warning", "tls-port.podtls.io excludes more namespaces than shipped: payments", "see that nobody"),
         id="more excluded",
     ),
@@ -227,13 +228,13 @@ DAMAGES = [
         id="CA hangs",
     ),
     pytest.param(
-        lambda s: s.proxied.update({installation.CA.proxied("/readyz"): Answer(503, b"podtls: log is full\n")}),
+        lambda s: s.proxied.update({installation.CA.proxied("/readyz"): ApiResponse(503, b"podtls: log is full\n")}),
         *("problem", "podtls-ca cannot be reached through the API server: 503 podtls: log is full", "logs"),
         id="CA not ready",
     ),
     pytest.param(
-        lambda s: s.proxied.update({installation.CA.proxied(PATH_CACERTS): Answer(200, b"?")}),
-        *("problem", "the CA answers /cacerts without its issuing CA", "logs statefulset/podtls-ca"),
+        lambda s: s.proxied.update({installation.CA.proxied(PATH_CACERTS): ApiResponse(200, b"?")}),
+        *("problem", "the CA serves /cacerts without its issuing CA", "logs statefulset/podtls-ca"),
         id="no issuing",
     ),
     pytest.param(
@@ -379,7 +380,7 @@ def test_dates_are_judged_by_the_clock_of_the_api_server(days: int, objected: li
 def test_clocks_that_are_apart_are_a_warning_and_then_a_problem(seconds: int, level: str) -> None:
     server = installed()
 
-    report = check(server, lambda: NOW.fromtimestamp(NOW.timestamp() + seconds, NOW.tzinfo))
+    report = check_cluster(server, lambda: NOW.fromtimestamp(NOW.timestamp() + seconds, NOW.tzinfo))
 
     (found,) = [finding for finding in report.findings if finding.check == "clock"]
     assert found.level == level

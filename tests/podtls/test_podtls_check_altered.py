@@ -1,12 +1,12 @@
-"""check(): roles and the entries that warn, altered by somebody, are found with what is different."""
+"""check_cluster(): roles and the entries that warn, altered by somebody, are found with what is different."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from podtls.check.checks import check
-from podtls.check.finding import Finding
+from podtls.check.checks import check_cluster
+from podtls.check.finding import CheckFinding
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, installed
 
@@ -14,8 +14,8 @@ Object = dict[str, Any]
 WARNS = "ValidatingWebhookConfiguration"
 
 
-def objections(server: FakeApiServer) -> list[Finding]:
-    return [finding for finding in check(server, lambda: NOW).findings if finding.level != "ok"]
+def objections(server: FakeApiServer) -> list[CheckFinding]:
+    return [finding for finding in check_cluster(server, lambda: NOW).findings if finding.level != "ok"]
 
 
 def rules(server: FakeApiServer, kind: str, name: str) -> list[Object]:

@@ -1,4 +1,4 @@
-"""check(): a namespace that is labelled for components/enforce is really enforced, and can have pods at all."""
+"""check_cluster(): a namespace that is labelled for components/enforce is really enforced, and can have pods at all."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from contract.names import INJECT
-from podtls.check.checks import check
-from podtls.check.finding import Finding
+from podtls.check.checks import check_cluster
+from podtls.check.enforcement import KINDS
+from podtls.check.finding import CheckFinding
 from podtls.kubernetes import installation
+from podtls.kubernetes.objects import object_path
 from podtls.kubernetes.reader import Access
+from podtls.manifests.shipped import ENFORCE, find_shipped
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, bare, enforce, enrolled_namespace, installed, namespace
 
 ENFORCED = {installation.ENFORCE: "true"}
-POLICY, BINDING = installation.ENFORCEMENT.values()
+POLICY, BINDING = (object_path(each) for each in find_shipped(KINDS, ENFORCE))
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def server() -> FakeApiServer:
     return found
 
 
-def findings(server: FakeApiServer, check_name: str = "enforce") -> list[Finding]:
-    return [finding for finding in check(server, lambda: NOW).findings if finding.check == check_name]
+def findings(server: FakeApiServer, check_name: str = "enforce") -> list[CheckFinding]:
+    return [finding for finding in check_cluster(server, lambda: NOW).findings if finding.check == check_name]
 
 
 def spec(server: FakeApiServer, path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contract import names as contract
-from podtls.check.namespaces import defaults, namespaces
+from podtls.check.namespaces import check_namespaces, choose_defaults
 from tests.podtls.cluster_world import manifests, namespace
 from webhook.decision import Defaults
 
@@ -26,7 +26,7 @@ def test_enrolled_namespaces_are_named_when_all_is_well() -> None:
         namespace("default"),
     ]
 
-    (found,) = namespaces(listed, configuration())
+    (found,) = check_namespaces(listed, configuration())
 
     assert (found.level, found.what) == ("ok", "enrolled: shop, web")
 
@@ -57,7 +57,11 @@ def test_enrolled_namespaces_are_named_when_all_is_well() -> None:
         ),
         pytest.param(
             {"podtls.io/injct": "enabled"},
-            *("warning", "label podtls.io/injct is none of ours", "known are podtls.io/inject, podtls.io/mode"),
+            *(
+                "warning",
+                "label podtls.io/injct is not one that podtls knows",
+                "known are podtls.io/inject, podtls.io/mode",
+            ),
             id="key",
         ),
         pytest.param(
@@ -74,7 +78,7 @@ def test_enrolled_namespaces_are_named_when_all_is_well() -> None:
     ],
 )
 def test_label_that_does_not_mean_what_it_says_is_found(labels: dict[str, str], level: str, what: str, do: str) -> None:
-    (found,) = namespaces([namespace("shop", labels)], configuration())
+    (found,) = check_namespaces([namespace("shop", labels)], configuration())
 
     assert found.level == level
     assert found.what.startswith(f"shop: {what}")
@@ -82,7 +86,7 @@ def test_label_that_does_not_mean_what_it_says_is_found(labels: dict[str, str], 
 
 
 def test_annotation_in_place_of_the_label_is_found() -> None:
-    (found,) = namespaces([namespace("shop", annotations={INJECT: "enabled"})], configuration())
+    (found,) = check_namespaces([namespace("shop", annotations={INJECT: "enabled"})], configuration())
 
     assert (found.level, found.do) == ("warning", "kubectl label namespace shop podtls.io/inject=enabled")
     assert found.what == "shop: podtls.io/inject is an annotation; only the label enrolls: its pods have no TLS"
@@ -90,7 +94,7 @@ def test_annotation_in_place_of_the_label_is_found() -> None:
 
 @pytest.mark.parametrize("name", ["kube-system", "kube-public", "kube-node-lease", "podtls-system"])
 def test_excluded_namespace_that_carries_the_label_is_found(name: str) -> None:
-    (found,) = namespaces([namespace(name, {INJECT: "enabled"})], configuration())
+    (found,) = check_namespaces([namespace(name, {INJECT: "enabled"})], configuration())
 
     assert (found.level, found.do) == ("warning", f"kubectl label namespace {name} podtls.io/inject-")
     assert "is labelled, but never enrolled" in found.what
@@ -100,7 +104,7 @@ def test_excluded_namespace_that_carries_the_label_is_found(name: str) -> None:
 def test_pod_security_that_forbids_what_capture_redirect_needs_is_found(level: str, *, found: bool) -> None:
     labelled = namespace("shop", {INJECT: "enabled", CAPTURE: "redirect", POD_SECURITY: level})
 
-    findings = namespaces([labelled], configuration())
+    findings = check_namespaces([labelled], configuration())
 
     needs = f"shop: capture redirect needs NET_ADMIN, which Pod Security {level} forbids: no pod will start"
     assert any(finding.what == needs and finding.level == "problem" for finding in findings) is found
@@ -117,7 +121,7 @@ def test_enrolled_namespace_that_not_exactly_one_entry_sees_is_a_problem(kept: i
     altered = configuration()
     altered["webhooks"] = altered["webhooks"][:1] * kept
 
-    (found,) = namespaces([namespace("shop", {INJECT: "enabled"})], altered)
+    (found,) = check_namespaces([namespace("shop", {INJECT: "enabled"})], altered)
 
     assert (found.level, found.what) == ("problem", seen)
 
@@ -131,4 +135,4 @@ def test_enrolled_namespace_that_not_exactly_one_entry_sees_is_a_problem(kept: i
     ],
 )
 def test_labels_choose_the_defaults_as_the_entries_do(labels: dict[str, str], expected: Defaults) -> None:
-    assert defaults(namespace("shop", labels)) == expected
+    assert choose_defaults(namespace("shop", labels)) == expected

@@ -11,7 +11,7 @@ import yaml
 from contract.names import INJECT
 from podtls.errors import ForbiddenError, InputError, UnreachableError
 from podtls.kubernetes.client import connect
-from podtls.kubernetes.reader import Access, Answer, each_item, items, parse
+from podtls.kubernetes.reader import Access, ApiResponse, iterate_items, list_items, parse_object
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     SINCE,
@@ -123,7 +123,7 @@ def test_api_server_that_does_not_answer_is_69(command: str, run: Run, tmp_path:
 
 def test_proxy_that_fails_is_a_finding_and_not_the_end(run: Run, config: Path, server: FakeApiServer) -> None:
     path = "/api/v1/namespaces/podtls-system/services/https:podtls-ca:https/proxy/readyz"
-    server.proxied[path] = Answer(502, b"<html>bad gateway</html>")
+    server.proxied[path] = ApiResponse(502, b"<html>bad gateway</html>")
 
     outcome = run("check", "--kubeconfig", config)
 
@@ -151,11 +151,13 @@ def test_wrong_usage_is_64_and_one_line(
     assert message in outcome.err
 
 
-def test_without_any_kubeconfig_the_command_says_where_it_looked(run: Run, tmp_path: Path) -> None:
+WAYS = "give --kubeconfig FILE, set KUBECONFIG, or write ~/.kube/config"
+
+
+def test_without_any_kubeconfig_the_command_says_the_ways_to_give_one(run: Run) -> None:
     outcome = run("check")
 
-    assert outcome.code == 64
-    assert outcome.err.startswith(f"podtls: kubeconfig {tmp_path}/.kube/config: ")
+    assert (outcome.code, outcome.err) == (64, f"podtls: no kubeconfig: {WAYS}\n")
 
 
 def test_context_chooses_the_cluster_of_a_kubeconfig(run: Run, served: Served, tmp_path: Path) -> None:
@@ -179,9 +181,9 @@ def test_kubeconfig_is_found_where_kubectl_finds_it(
 
 
 def test_in_a_pod_there_is_no_context_and_no_pod_no_account() -> None:
-    with pytest.raises(InputError, match="--context: there is no kubeconfig"):
+    with pytest.raises(InputError, match=f"--context: no kubeconfig: {WAYS}"):
         connect(None, "here", {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "HOME": "/nowhere"})
-    with pytest.raises(InputError, match=r"no kubeconfig \(give --kubeconfig or set KUBECONFIG\), no pod: "):
+    with pytest.raises(InputError, match=rf"no kubeconfig \({WAYS}\), and no service account of this pod: "):
         connect(None, None, {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "HOME": "/nowhere"})
 
 
@@ -249,21 +251,21 @@ def test_status_for_somebody_who_may_not_list_pods_is_77(run: Run, config: Path,
 @pytest.mark.parametrize(
     ("answer", "error", "message"),
     [
-        pytest.param(Answer(200, b"<html>"), UnreachableError, "/x: answers 200 without JSON", id="no JSON"),
-        pytest.param(Answer(200, b"[]"), UnreachableError, "/x: answers 200", id="no object"),
-        pytest.param(Answer(403, b"{}"), ForbiddenError, "API server: /x", id="no message"),
+        pytest.param(ApiResponse(200, b"<html>"), UnreachableError, "/x: answers 200 without JSON", id="no JSON"),
+        pytest.param(ApiResponse(200, b"[]"), UnreachableError, "/x: answers 200", id="no object"),
+        pytest.param(ApiResponse(403, b"{}"), ForbiddenError, "API server: /x", id="no message"),
     ],
 )
-def test_answer_that_no_api_server_gives_is_an_error(answer: Answer, error: type[Exception], message: str) -> None:
+def test_answer_that_no_api_server_gives_is_an_error(answer: ApiResponse, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        parse(answer, "/x")
+        parse_object(answer, "/x")
 
 
 def test_long_list_is_read_page_by_page_as_it_is_needed() -> None:
     server = FakeApiServer(page=2)
     server.add(*(pod(f"web-{number}") for number in range(5)))
 
-    listed = each_item(server, "/api/v1/pods")
+    listed = iterate_items(server, "/api/v1/pods")
     names = [next(listed)["metadata"]["name"] for _ in range(2)]
 
     assert (names, len(server.asked)) == (["web-0", "web-1"], 1)
@@ -273,4 +275,4 @@ def test_long_list_is_read_page_by_page_as_it_is_needed() -> None:
 def test_list_that_is_not_there_is_empty() -> None:
     server = FakeApiServer()
 
-    assert items(server, "/api/v1/namespaces") == []
+    assert list_items(server, "/api/v1/namespaces") == []

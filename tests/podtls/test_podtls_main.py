@@ -56,6 +56,7 @@ def test_version_and_help_of_a_real_process() -> None:
         "uninject",
         "check",
         "status",
+        "manifests",
         "audit",
     ]
 
@@ -134,6 +135,25 @@ def test_part_that_is_not_installed_ends_with_69_and_its_name(run: Run, monkeypa
     assert outcome.err.startswith("podtls: check: not installed here, podtls.check.command is missing")
 
 
+def test_wrong_import_of_our_own_is_a_bug_and_not_a_missing_part(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "podtls.check.command", raising=False)
+    monkeypatch.setitem(sys.modules, "podtls.check.checks", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r"podtls\.check\.checks"):
+        run("check")
+
+
+def test_package_of_others_that_is_not_installed_is_a_missing_part(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The command and what it imports are loaded anew.
+    for name in [name for name in sys.modules if name.startswith(("podtls.inject", "jsonpatch"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jsonpatch", None)
+
+    outcome = run("inject", "--help")
+
+    assert (outcome.code, outcome.err) == (69, "podtls: inject: not installed here, jsonpatch is missing\n")
+
+
 def test_log_that_cannot_be_read_is_one_line_and_64(tmp_path: Path) -> None:
     # Opens, and then fails to read at address 0, for root as well.
     broken = tmp_path / "broken.jsonl"
@@ -153,7 +173,7 @@ def test_reader_that_stops_reading_causes_no_noise(evidence: Path) -> None:
         ["bash", "-c", script, sys.executable, str(evidence)], capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert "is no record" in done.stderr
+    assert "is not a record" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

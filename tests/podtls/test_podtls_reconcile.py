@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.record import Record
-from podtls.auditor.reconcile import compare
-from podtls.auditor.reconciliation import Creation, ListedPod, Reconciliation
+from podtls.auditor.apiserver_log import PodCreation
+from podtls.auditor.pods import ListedPod
+from podtls.auditor.reconcile import Reconciliation, reconcile_records
 from tests.audit.records import TIME, admission, certificate
 
 ID = "a" * 32
@@ -24,8 +25,8 @@ def listed(name: str = NAME, record: str = ID, **changes: Any) -> ListedPod:
     return ListedPod(name=name, record=record, **values)
 
 
-def answered(*records: str, code: int = 201, message: str = "") -> Creation:
-    return Creation(records or (ID,), "shop", "", TIME, code, message)
+def answered(*records: str, code: int = 201, message: str = "") -> PodCreation:
+    return PodCreation(records or (ID,), "shop", "", TIME, code, message)
 
 
 def outcomes(found: Reconciliation) -> dict[str, str]:
@@ -78,9 +79,9 @@ def outcomes(found: Reconciliation) -> dict[str, str]:
     ],
 )
 def test_what_became_of_a_record(
-    pods: list[ListedPod], others: list[Record], creations: list[Creation], outcome: str, why: str
+    pods: list[ListedPod], others: list[Record], creations: list[PodCreation], outcome: str, why: str
 ) -> None:
-    found = compare([admission(), *others], pods, creations)
+    found = reconcile_records([admission(), *others], pods, creations)
 
     (fate,) = found.records
     assert (fate.id, fate.namespace, fate.pod, fate.outcome) == (ID, "shop", "checkout-5d8f-*", outcome)
@@ -89,7 +90,7 @@ def test_what_became_of_a_record(
 
 def test_review_that_was_asked_twice_has_a_surplus_record_that_says_so() -> None:
     """The front's Retry-After, or a cut connection: the same body comes again, and has a record of its own."""
-    found = compare([admission(), admission(id=OTHER)], [listed(record=OTHER)], [])
+    found = reconcile_records([admission(), admission(id=OTHER)], [listed(record=OTHER)], [])
 
     assert found.findings == ()
     assert [(each.id, each.outcome, each.why) for each in found.records] == [
@@ -101,7 +102,7 @@ def test_review_that_was_asked_twice_has_a_surplus_record_that_says_so() -> None
 def test_round_that_found_nothing_to_add_says_that_the_pod_names_the_earlier_one() -> None:
     records = [admission(), admission(id=OTHER, uid="second call", operations=[])]
 
-    found = compare(records, [listed()], [])
+    found = reconcile_records(records, [listed()], [])
 
     assert found.findings == ()
     assert outcomes(found) == {ID: "stored", OTHER: "not seen"}
@@ -114,7 +115,7 @@ def test_round_that_found_nothing_to_add_says_that_the_pod_names_the_earlier_one
 def test_both_rounds_of_a_reinvocation_are_stored_where_the_audit_log_names_both(named: str) -> None:
     records = [admission(), admission(id=OTHER, uid="second call")]
 
-    found = compare(records, [listed(record=named)], [answered(ID, OTHER)])
+    found = reconcile_records(records, [listed(record=named)], [answered(ID, OTHER)])
 
     assert found.findings == ()
     assert set(outcomes(found).values()) == {"stored"}
@@ -123,7 +124,7 @@ def test_both_rounds_of_a_reinvocation_are_stored_where_the_audit_log_names_both
 def test_dry_runs_and_pods_that_were_not_injected_are_no_records_of_pods() -> None:
     records = [admission(dry_run=True), admission(id=OTHER, decision="skip"), admission(id="e" * 32, decision="deny")]
 
-    found = compare(records, [], [answered(ID, OTHER)])
+    found = reconcile_records(records, [], [answered(ID, OTHER)])
 
     assert (found.records, found.findings) == ((), ())
 
@@ -216,9 +217,9 @@ def test_dry_runs_and_pods_that_were_not_injected_are_no_records_of_pods() -> No
     ],
 )
 def test_pod_without_one_record_of_its_own_is_a_finding(
-    records: list[Record], pod: ListedPod, creations: list[Creation], finding: str, why: str
+    records: list[Record], pod: ListedPod, creations: list[PodCreation], finding: str, why: str
 ) -> None:
-    found = compare(records, [pod], creations)
+    found = reconcile_records(records, [pod], creations)
 
     (told,) = found.findings
     assert (told.finding, told.why) == (finding, why)
@@ -226,7 +227,7 @@ def test_pod_without_one_record_of_its_own_is_a_finding(
 
 
 def test_record_whose_pod_was_refused_is_not_stored_because_somebody_copied_its_id() -> None:
-    found = compare([admission()], [listed()], [answered(code=403)])
+    found = reconcile_records([admission()], [listed()], [answered(code=403)])
 
     assert outcomes(found) == {ID: "refused later"}
 
@@ -234,7 +235,7 @@ def test_record_whose_pod_was_refused_is_not_stored_because_somebody_copied_its_
 def test_two_pods_that_name_one_record_are_both_found() -> None:
     copy = listed("checkout-5d8f-copy")
 
-    found = compare([admission()], [listed(), copy], [])
+    found = reconcile_records([admission()], [listed(), copy], [])
 
     assert [(each.finding, each.pod, each.why) for each in found.findings] == [
         ("two pods name one record", NAME, "2 pods do, also shop/checkout-5d8f-copy: podtls.io/status was copied"),
@@ -243,7 +244,7 @@ def test_two_pods_that_name_one_record_are_both_found() -> None:
 
 
 def test_copy_in_another_namespace_is_found_for_both_reasons() -> None:
-    found = compare([admission()], [listed(), listed(namespace="ops")], [])
+    found = reconcile_records([admission()], [listed(), listed(namespace="ops")], [])
 
     assert [(each.namespace, each.finding) for each in found.findings] == [
         ("shop", "two pods name one record"),
@@ -255,7 +256,7 @@ def test_copy_in_another_namespace_is_found_for_both_reasons() -> None:
 def test_many_copies_are_counted_and_some_are_named() -> None:
     copies = [listed(f"checkout-5d8f-{number}") for number in range(50)]
 
-    found = compare([admission()], copies, [])
+    found = reconcile_records([admission()], copies, [])
 
     assert len(found.findings) == 50
     assert found.findings[9].why == (
@@ -265,17 +266,17 @@ def test_many_copies_are_counted_and_some_are_named() -> None:
 
 
 def test_pods_without_an_id_are_no_copies_of_each_other() -> None:
-    found = compare([], [listed("a", ""), listed("b", "")], [])
+    found = reconcile_records([], [listed("a", ""), listed("b", "")], [])
 
     assert {each.finding for each in found.findings} == {"no record"}
 
 
 def test_pod_that_is_listed_twice_is_one_pod() -> None:
-    assert compare([admission()], [listed(), listed()], []).findings == ()
+    assert reconcile_records([admission()], [listed(), listed()], []).findings == ()
 
 
 def test_copies_of_a_log_hold_one_record() -> None:
-    found = compare([admission(), admission()], [listed()], [])
+    found = reconcile_records([admission(), admission()], [listed()], [])
 
     assert found.findings == ()
     assert len(found.records) == 1
@@ -284,7 +285,7 @@ def test_copies_of_a_log_hold_one_record() -> None:
 def test_name_that_the_api_server_cut_is_the_pods_own() -> None:
     long = "a" * 70 + "-"
 
-    found = compare([admission(generate_name=long)], [listed(long[:58] + "x7k2p")], [])
+    found = reconcile_records([admission(generate_name=long)], [listed(long[:58] + "x7k2p")], [])
 
     assert (found.findings, outcomes(found)) == ((), {ID: "stored"})
 
@@ -292,14 +293,14 @@ def test_name_that_the_api_server_cut_is_the_pods_own() -> None:
 def test_own_pods_of_podtls_need_no_record() -> None:
     own = listed("podtls-webhook-0", "", namespace="podtls-system", own=True)
 
-    found = compare([admission()], [own], [])
+    found = reconcile_records([admission()], [own], [])
 
     assert found.findings == ()
     assert found.pods == (own,)
 
 
 def test_record_that_only_the_api_server_has_met_is_a_finding() -> None:
-    found = compare([], [], [answered(ID, code=403, message=DENIED)])
+    found = reconcile_records([], [], [answered(ID, code=403, message=DENIED)])
 
     (told,) = found.findings
     assert (told.finding, told.namespace, told.record) == ("no record", "shop", ID)
@@ -309,7 +310,7 @@ def test_record_that_only_the_api_server_has_met_is_a_finding() -> None:
 
 
 def test_missing_record_of_a_listed_pod_is_told_once() -> None:
-    assert len(compare([], [listed()], [answered()]).findings) == 1
+    assert len(reconcile_records([], [listed()], [answered()]).findings) == 1
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,7 @@ def test_what_is_shown_is_chosen_after_everything_was_paired(
     told = [admission(), admission(id=OTHER, time=later, namespace="ops")]
     there = [listed(record="c" * 32), listed(record="d" * 32, namespace="ops", created=later)]
 
-    found = compare(told, there, []).within(*chosen)
+    found = reconcile_records(told, there, []).within(*chosen)
 
     assert (len(found.findings), len(found.records), len(found.pods)) == (findings, records, pods)
 
@@ -340,7 +341,7 @@ class History:
 
     records: list[Record] = field(default_factory=list)
     pods: list[ListedPod] = field(default_factory=list)
-    creations: list[Creation] = field(default_factory=list)
+    creations: list[PodCreation] = field(default_factory=list)
     expected: dict[str, str] = field(default_factory=dict)
 
     def admit(self, number: int, outcome: str, *, dry_run: bool = False, **changes: Any) -> str:
@@ -395,7 +396,7 @@ def history_of(fates: list[str]) -> History:
 def test_whatever_happened_there_is_no_false_finding_and_every_outcome_is_right(fates: list[str]) -> None:
     history = history_of(fates)
 
-    found = compare(history.records, history.pods, history.creations)
+    found = reconcile_records(history.records, history.pods, history.creations)
 
     assert found.findings == ()
     assert outcomes(found) == history.expected
@@ -408,7 +409,7 @@ def test_a_witness_less_makes_records_unseen_and_nothing_wrong(
 ) -> None:
     history = history_of(fates)
 
-    found = compare(history.records, history.pods if pods else [], history.creations if creations else [])
+    found = reconcile_records(history.records, history.pods if pods else [], history.creations if creations else [])
 
     assert found.findings == ()
     assert all(outcome in {"not seen", history.expected[record]} for record, outcome in outcomes(found).items())
@@ -420,7 +421,7 @@ def test_a_pod_whose_record_is_gone_is_found_and_no_other(fates: list[str], data
     history = history_of([*fates, "stored"])
     victim = data.draw(st.sampled_from(history.pods))
 
-    found = compare([each for each in history.records if each.id != victim.record], history.pods, [])
+    found = reconcile_records([each for each in history.records if each.id != victim.record], history.pods, [])
 
     assert [(each.finding, each.pod) for each in found.findings] == [("no record", victim.name)]
 
@@ -434,7 +435,7 @@ def test_a_copied_id_is_found_at_the_copy_and_at_the_pod_that_it_was_copied_from
     victim = data.draw(st.sampled_from(history.pods))
     copy = listed(f"{victim.name}-copy", victim.record)
 
-    found = compare(history.records, [*history.pods, copy], history.creations)
+    found = reconcile_records(history.records, [*history.pods, copy], history.creations)
 
     assert {(each.finding, each.pod) for each in found.findings} == {
         ("two pods name one record", victim.name),

@@ -1,4 +1,4 @@
-"""status(): enrolled pods with the names that the CA would certify and the bundle that they trust."""
+"""read_status(): enrolled pods with the names that the CA would certify and the bundle that they trust."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from podtls.errors import ForbiddenError, InputError
 from podtls.kubernetes import installation
 from podtls.kubernetes.reader import Access
 from podtls.status.enrolled import EnrolledPod
-from podtls.status.report import Status, status
+from podtls.status.report import StatusReport, read_status
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import (
     RECORD,
@@ -35,7 +35,7 @@ def server() -> FakeApiServer:
     return found
 
 
-def the_pod(found: Status) -> EnrolledPod:
+def the_pod(found: StatusReport) -> EnrolledPod:
     (only,) = found.enrolled
     return only
 
@@ -43,7 +43,7 @@ def the_pod(found: Status) -> EnrolledPod:
 def test_enrolled_pod_is_told_with_mode_ports_names_and_record(server: FakeApiServer) -> None:
     server.add(injected(pod()), service())
 
-    found = status(server, "shop")
+    found = read_status(server, "shop")
 
     assert the_pod(found) == EnrolledPod(
         namespace="shop",
@@ -70,7 +70,7 @@ def test_names_follow_the_services_as_they_are_and_the_zone_of_the_ca(server: Fa
             variable["value"] = "corp.example"
     server.add(raw, service("peers", clusterIP="None"), service("other", selector={"app": "other"}))
 
-    found = the_pod(status(server, "shop"))
+    found = the_pod(read_status(server, "shop"))
 
     assert found.identity == "spiffe://cluster.local/ns/shop/sa/web"
     assert found.dns == (
@@ -85,7 +85,7 @@ def test_names_follow_the_services_as_they_are_and_the_zone_of_the_ca(server: Fa
 def test_pod_of_a_lost_root_is_to_be_recreated(server: FakeApiServer) -> None:
     server.add(injected(pod(), made=new_authority()))
 
-    found = the_pod(status(server, None))
+    found = the_pod(read_status(server, None))
 
     assert (found.trust, found.do) == ("lost root", "to be recreated (lost root)")
 
@@ -94,14 +94,14 @@ def test_pod_that_trusts_one_of_two_roots_is_only_older(server: FakeApiServer) -
     server.add(injected(pod()))
     server.find("ConfigMap", "podtls-bundle")["data"]["ca.crt"] += bundle_of(new_authority())
 
-    assert the_pod(status(server, "shop")).trust == "older"
+    assert the_pod(read_status(server, "shop")).trust == "older"
 
 
 def test_pod_of_a_namespace_whose_label_is_gone_is_still_told_of(server: FakeApiServer) -> None:
     server.add(namespace("shop"), namespace("plain"), injected(pod()), injected(pod("own", namespace="podtls-system")))
     publish(server, new_authority())
 
-    found = status(server, None)
+    found = read_status(server, None)
 
     assert found.namespaces == ("shop",)
     assert the_pod(found).trust == "lost root"
@@ -112,7 +112,7 @@ def test_finished_pod_has_no_names_and_nothing_to_be_recreated_for(server: FakeA
     raw["status"]["phase"] = "Succeeded"
     server.add(raw, service())
 
-    found = the_pod(status(server, "shop"))
+    found = the_pod(read_status(server, "shop"))
 
     assert (found.state, found.dns, found.trust, found.do) == ("Succeeded", (), "unknown", "")
 
@@ -142,7 +142,7 @@ def test_pod_without_a_certificate_says_so_and_why(
     raw["status"] = {"phase": "Pending", "initContainerStatuses": statuses}
     server.add(raw)
 
-    found = the_pod(status(server, "shop"))
+    found = the_pod(read_status(server, "shop"))
 
     assert (found.state, found.since) == (state, "")
 
@@ -152,7 +152,7 @@ def test_terminating_pod_says_so(server: FakeApiServer) -> None:
     raw["metadata"]["deletionTimestamp"] = SINCE
     server.add(raw)
 
-    assert the_pod(status(server, "shop")).state == "Terminating"
+    assert the_pod(read_status(server, "shop")).state == "Terminating"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_lifetime_is_the_one_that_the_ca_grants(server: FakeApiServer, written: 
     raw["metadata"]["annotations"][LIFETIME] = written
     server.add(raw)
 
-    assert the_pod(status(server, "shop")).lifetime == shown
+    assert the_pod(read_status(server, "shop")).lifetime == shown
 
 
 @pytest.mark.parametrize("written", ["", "{}", "[]", '{"record": 5}', '{"record": "x"}'])
@@ -172,7 +172,7 @@ def test_record_that_is_none_is_not_shown(server: FakeApiServer, written: str) -
     raw["metadata"]["annotations"][STATUS] = written
     server.add(raw)
 
-    assert the_pod(status(server, "shop")).record == ""
+    assert the_pod(read_status(server, "shop")).record == ""
 
 
 def test_variables_that_somebody_took_away_leave_identity_and_trust_unknown(server: FakeApiServer) -> None:
@@ -180,7 +180,7 @@ def test_variables_that_somebody_took_away_leave_identity_and_trust_unknown(serv
     del raw["spec"]["initContainers"][0]["env"]
     server.add(raw, service())
 
-    found = the_pod(status(server, "shop"))
+    found = the_pod(read_status(server, "shop"))
 
     assert (found.identity, found.dns, found.trust, found.mode, found.ports) == ("", (), "unknown", "", "")
 
@@ -189,7 +189,7 @@ def test_all_that_a_long_list_has_is_told(server: FakeApiServer) -> None:
     server.page = 2
     server.add(*(injected(pod(f"web-{number}")) for number in range(5)))
 
-    found = status(server, None)
+    found = read_status(server, None)
 
     assert [each.name for each in found.enrolled] == [f"web-{number}" for number in range(5)]
 
@@ -205,7 +205,7 @@ def test_what_may_not_be_read_is_noted_and_the_rest_is_told(server: FakeApiServe
     }
     server.add(injected(pod()), pod("plain"), event())
 
-    found = status(server, "shop")
+    found = read_status(server, "shop")
 
     assert the_pod(found).trust == "unknown"
     assert [each.reason for each in found.plain] == [
@@ -228,18 +228,18 @@ def test_nothing_can_be_told_without_pods_or_namespaces(
     server.denied = {Access("list", resource)}
 
     with pytest.raises(ForbiddenError, match=f"you cannot list {resource}"):
-        status(server, namespace)
+        read_status(server, namespace)
 
 
 def test_namespace_that_is_not_there_is_an_error(server: FakeApiServer) -> None:
     with pytest.raises(InputError, match="--namespace: there is no namespace 'shp'"):
-        status(server, "shp")
+        read_status(server, "shp")
 
 
 @pytest.mark.parametrize("name", ["", "shop/pods", "..", "Shop"])
 def test_namespace_that_no_namespace_can_be_is_never_asked_for(server: FakeApiServer, name: str) -> None:
     with pytest.raises(InputError, match="expected an RFC 1123 label"):
-        status(server, name)
+        read_status(server, name)
 
     assert not [path for path in server.asked if installation.NAMESPACE not in path and path != installation.MUTATING]
 
@@ -247,7 +247,7 @@ def test_namespace_that_no_namespace_can_be_is_never_asked_for(server: FakeApiSe
 def test_cluster_without_podtls_is_noted() -> None:
     server = FakeApiServer()
 
-    found = status(server, None)
+    found = read_status(server, None)
 
     assert found.notes == ("podtls is not installed in this cluster, or not completely: podtls check",)
 
@@ -255,7 +255,7 @@ def test_cluster_without_podtls_is_noted() -> None:
 def test_json_has_every_part(server: FakeApiServer) -> None:
     server.add(injected(pod()), pod("plain"), event())
 
-    values = status(server, "shop").to_json()
+    values = read_status(server, "shop").to_json()
 
     assert list(values) == ["namespaces", "notes", "enrolled", "plain", "failed", "plaintext"]
     assert values["enrolled"][0]["trust"] == "current"

@@ -1,13 +1,13 @@
-"""status(): why a pod is not enrolled, which pods nobody could create, and which Services bypass TLS."""
+"""read_status(): why a pod is not enrolled, which pods nobody could create, and which Services bypass TLS."""
 
 from typing import Any
 
 import pytest
 
 from contract.names import INJECT, INJECTED, MODE, STATUS
-from podtls.status.report import status
+from podtls.status.report import read_status
 from podtls.status.services import FailedCreate, PlaintextPort
-from podtls.status.unenrolled import PlainPod
+from podtls.status.unenrolled import UnenrolledPod
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import SINCE, enrolled_namespace, event, injected, installed, namespace, pod, service
 
@@ -23,9 +23,9 @@ def server() -> FakeApiServer:
     return found
 
 
-def why(server: FakeApiServer, raw: dict[str, Any]) -> PlainPod:
+def why(server: FakeApiServer, raw: dict[str, Any]) -> UnenrolledPod:
     server.add(raw)
-    (found,) = status(server, "shop").plain
+    (found,) = read_status(server, "shop").plain
     return found
 
 
@@ -76,9 +76,9 @@ def _with(raw: dict[str, Any], **spec: Any) -> dict[str, Any]:
         ),
         pytest.param(
             _with(pod(), containers=[{"name": 5}]),
-            "is no pod that podtls can read: not a Pod: Expected `str | null`, got `int` - "
+            "podtls cannot parse this pod: not a Pod: Expected `str | null`, got `int` - "
             "at `$.spec.containers[0].name`",
-            "report it",
+            "please report it",
             id="no pod",
         ),
     ],
@@ -86,7 +86,7 @@ def _with(raw: dict[str, Any], **spec: Any) -> dict[str, Any]:
 def test_pod_without_tls_says_why_and_what_to_do(
     server: FakeApiServer, raw: dict[str, Any], reason: str, do: str
 ) -> None:
-    assert why(server, raw) == PlainPod("shop", "web", reason, do)
+    assert why(server, raw) == UnenrolledPod("shop", "web", reason, do)
 
 
 NOT_OURS = "; its containers named podtls-... are not the webhook's"
@@ -132,9 +132,9 @@ def _by_hand(**labels: str) -> dict[str, Any]:
         ),
         pytest.param(
             _with(_by_hand(), containers=[{"name": 5}]),
-            "is no pod that podtls can read: not a Pod: Expected `str | null`, got `int` - "
+            "podtls cannot parse this pod: not a Pod: Expected `str | null`, got `int` - "
             "at `$.spec.containers[0].name`",
-            "report it",
+            "please report it",
             id="no pod",
         ),
     ],
@@ -144,16 +144,16 @@ def test_pod_with_containers_of_our_names_that_the_webhook_cannot_have_written_i
 ) -> None:
     server.add(raw, service(ports=[_port(8080)]))
 
-    found = status(server, "shop")
+    found = read_status(server, "shop")
 
-    assert found.plain == (PlainPod("shop", "web", reason, do),)
+    assert found.plain == (UnenrolledPod("shop", "web", reason, do),)
     assert (found.enrolled, found.plaintext) == ((), ())
 
 
 def test_pods_of_our_own_need_no_status_that_the_webhook_writes(server: FakeApiServer) -> None:
     server.add(namespace("podtls-system"), _without_status(injected(pod("own", namespace="podtls-system"))))
 
-    assert [each.name for each in status(server, "podtls-system").enrolled] == ["own"]
+    assert [each.name for each in read_status(server, "podtls-system").enrolled] == ["own"]
 
 
 def test_later_writes_to_the_namespace_that_leave_its_label_alone_do_not_count(server: FakeApiServer) -> None:
@@ -167,7 +167,7 @@ def test_later_writes_to_the_namespace_that_leave_its_label_alone_do_not_count(s
 def test_pod_that_terminates_needs_nothing_any_more(server: FakeApiServer) -> None:
     raw = pod(created=BEFORE_THE_LABEL, deletionTimestamp=SINCE)
 
-    assert why(server, raw) == PlainPod("shop", "web", "older than the namespace's label; it is terminating", "")
+    assert why(server, raw) == UnenrolledPod("shop", "web", "older than the namespace's label; it is terminating", "")
 
 
 def test_injected_pod_whose_label_somebody_removed_is_not_enrolled(server: FakeApiServer) -> None:
@@ -210,7 +210,7 @@ def test_finished_pod_needs_no_tls_any_more(server: FakeApiServer) -> None:
     raw["status"]["phase"] = "Failed"
     server.add(raw)
 
-    assert status(server, "shop").plain == ()
+    assert read_status(server, "shop").plain == ()
 
 
 def test_refused_pods_of_controllers_are_told_once_for_each_owner_with_the_last_reason(server: FakeApiServer) -> None:
@@ -222,7 +222,7 @@ def test_refused_pods_of_controllers_are_told_once_for_each_owner_with_the_last_
         event("ReplicaSet/fine", "started", reason="SuccessfulCreate"),
     )
 
-    found = status(server, "shop").failed
+    found = read_status(server, "shop").failed
 
     assert found == (
         FailedCreate("shop", "Job/report", 7, SINCE, "quota"),
@@ -233,7 +233,7 @@ def test_refused_pods_of_controllers_are_told_once_for_each_owner_with_the_last_
 def test_event_without_any_time_is_told_too(server: FakeApiServer) -> None:
     server.add(event(lastTimestamp=None, count=None))
 
-    (found,) = status(server, "shop").failed
+    (found,) = read_status(server, "shop").failed
 
     assert (found.times, found.last) == (1, "")
 
@@ -248,8 +248,8 @@ def _port(target: int | str | None, **more: Any) -> dict[str, Any]:
         pytest.param(_port(8080), "8080", "set targetPort: podtls", id="number"),
         pytest.param(_port(9090), "9090", "set targetPort: podtls-2", id="second"),
         pytest.param(_port("http"), "http", "set targetPort: podtls", id="name"),
-        pytest.param(_port(None), "80", "no TLS port stands for it; list it in the pod's", id="port alone"),
-        pytest.param(_port("admin"), "admin", "no TLS port stands for it; list it in the pod's", id="unknown name"),
+        pytest.param(_port(None), "80", "it has no TLS port; list it in the pod's", id="port alone"),
+        pytest.param(_port("admin"), "admin", "it has no TLS port; list it in the pod's", id="unknown name"),
     ],
 )
 def test_service_that_leads_to_a_plaintext_port_is_told_with_what_to_write(
@@ -259,7 +259,7 @@ def test_service_that_leads_to_a_plaintext_port_is_told_with_what_to_write(
     raw["spec"]["containers"][0]["ports"][0]["name"] = "http"
     server.add(injected(raw), service(ports=[port]))
 
-    (found,) = status(server, "shop").plaintext
+    (found,) = read_status(server, "shop").plaintext
 
     assert (found.service, found.port, found.target) == ("web", 80, target)
     assert found.do.startswith(do)
@@ -281,7 +281,7 @@ def test_service_that_leads_to_no_plaintext_port_of_ours_is_not_told(
 ) -> None:
     server.add(injected(pod(ports=(8080, 9090))), service(**spec))
 
-    assert status(server, "shop").plaintext == ()
+    assert read_status(server, "shop").plaintext == ()
 
 
 def test_only_pods_that_are_enrolled_and_run_make_a_service_plaintext(server: FakeApiServer) -> None:
@@ -289,7 +289,7 @@ def test_only_pods_that_are_enrolled_and_run_make_a_service_plaintext(server: Fa
     done["status"]["phase"] = "Succeeded"
     server.add(done, pod("plain"), service(ports=[_port(8080)]))
 
-    assert status(server, "shop").plaintext == ()
+    assert read_status(server, "shop").plaintext == ()
 
 
 def test_one_of_several_pods_behind_a_service_is_enough(server: FakeApiServer) -> None:
@@ -297,10 +297,8 @@ def test_one_of_several_pods_behind_a_service_is_enough(server: FakeApiServer) -
     other["spec"]["initContainers"][1]["ports"] = []
     server.add(injected(pod()), other, service(ports=[_port(8443)]))
 
-    assert status(server, "shop").plaintext == (
-        PlaintextPort(
-            "shop", "web", 80, "8443", "no TLS port stands for it; list it in the pod's annotation podtls.io/ports"
-        ),
+    assert read_status(server, "shop").plaintext == (
+        PlaintextPort("shop", "web", 80, "8443", "it has no TLS port; list it in the pod's annotation podtls.io/ports"),
     )
 
 
@@ -314,4 +312,4 @@ def test_one_of_several_pods_behind_a_service_is_enough(server: FakeApiServer) -
 def test_name_of_ours_is_wrong_only_where_no_pod_has_it(server: FakeApiServer, target: str, told: list[str]) -> None:
     server.add(injected(pod("one")), injected(pod("two", ports=(8080, 9090))), service(ports=[_port(target)]))
 
-    assert [each.do for each in status(server, "shop").plaintext] == told
+    assert [each.do for each in read_status(server, "shop").plaintext] == told

@@ -1,15 +1,15 @@
-"""What the commands of `podtls audit` share: arguments, types of options, how a torn line is told. Reads no file."""
+"""Options and arguments that several commands share, and the types of their values. Reads no file."""
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
-from audit.log import TornLine
-from podtls.console import note
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DEFAULT_LOG: Final = "/var/log/podtls/evidence.jsonl"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -27,9 +27,8 @@ class Moment(click.ParamType[datetime]):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(
-                f"got {value!r}, allowed: 2026-11-22, 2026-11-22T10:30:00Z, or an age: 90s, 10m, 2h, 7d", param, ctx
-            )
+            allowed = "2026-11-22, 2026-11-22T10:30:00Z, or an age: 90s, 10m, 2h, 7d"
+            self.fail(f"got {value!r}, allowed: {allowed}", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -46,16 +45,25 @@ class RecordId(click.ParamType[str]):
 
 
 paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+since_option = click.option("--since", type=Moment(), help="Not before this time, or this age.")
+until_option = click.option("--until", type=Moment(), help="Before this time, or this age.")
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Format."
 )
+_kubeconfig_option = click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Instead of KUBECONFIG, ~/.kube/config or the cluster that this runs in.",
+)
+_context_option = click.option("--context", metavar="NAME", help="Of the kubeconfig, instead of its current one.")
 
 
-def sources_of(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+def cluster_options(command: Command) -> Command:
+    """--kubeconfig, --context and -o."""
+    return _kubeconfig_option(_context_option(output_option(command)))
+
+
+def choose_logs(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """The paths, or the log that PODTLS_LOG names where there are none."""
     return paths or (Path(os.environ.get("PODTLS_LOG") or _DEFAULT_LOG),)
-
-
-def report_torn(line: TornLine) -> None:
-    """Tell of a line that is no record, on stderr."""
-    note(f"{line.path}: line {line.number} (byte {line.offset}, {len(line.raw)} bytes) is no record: {line.reason}")

@@ -1,0 +1,1 @@
+"""The manifests that are shipped with this command: read as objects, and written to a folder by `podtls manifests`."""
