@@ -17,9 +17,11 @@ from ca.authority import authority, creation
 from ca.errors import CAError, UnavailableError
 from ca.settings import Settings
 from contract.names import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
+from injector.environment import read_listen_addresses
 from injector.errors import InjectorError
-from injector.nginx import network, render
-from injector.settings import FrontSettings, listen_addresses
+from injector.nginx import network
 
 _LOOK_SECONDS: Final = 60  # how often --keep looks whether the serving certificate is due
 
@@ -73,13 +75,13 @@ def _create(directory: Path, environ: Mapping[str, str]) -> None:
 
 def _bootstrap(environ: Mapping[str, str], now: datetime) -> None:
     settings = Settings.from_env(environ)
-    front = FrontSettings.from_env(environ, "ca")
-    listen = listen_addresses(environ) or network.listen_addresses()
+    edge = EdgeSettings.of_kind("ca", environ)
+    listen = read_listen_addresses(environ) or network.listen_addresses()
     path = bootstrap.bootstrap(
         settings,
         authority.load(settings.authority),
         EvidenceLog(settings.log),
-        nginx_conf=render.render_front(front, run=settings.run_directory, listen=listen),
+        nginx_conf=render_edge(edge, run=settings.run_directory, listen=listen),
         now=now,
     )
     _say(f"bootstrap: {path}: {', '.join(settings.serving_names)}")

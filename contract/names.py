@@ -60,7 +60,7 @@ CERTIFICATE_FILE: Final = "tls.crt"  # PEM: leaf, issuing CA
 BUNDLE_FILE: Final = "ca.crt"  # PEM: trust bundle
 NGINX_FILE: Final = "nginx.conf"
 PID_FILE: Final = "nginx.pid"  # in RUN_DIRECTORY
-DRAINING_FILE: Final = "draining"  # in RUN_DIRECTORY: while it is there, a front ends a connection with each answer
+DRAINING_FILE: Final = "draining"  # in RUN_DIRECTORY: while it is there, an edge proxy ends connections
 
 ENV_CA_URL: Final = "PODTLS_CA_URL"
 ENV_TRUST_BUNDLE: Final = "PODTLS_TRUST_BUNDLE"  # PEM, one or more certificates
@@ -122,12 +122,16 @@ ENV_SERVING_NAMES: Final = "PODTLS_SERVING_NAMES"  # of the CA: DNS names of its
 ENV_SOURCE_ADDRESS: Final = "PODTLS_SOURCE_ADDRESS"  # of the CA: require | record
 
 # --- Edge proxies, the Nginx before our own apps --------------------------------------------------------------------
-FRONTS: Final = ("webhook", "ca")
-FRONT_PORT: Final = 8443
-ENV_FRONT: Final = "PODTLS_FRONT"  # "webhook" | "ca": front mode, http module to APP_SOCKET; else unset
-ENV_FRONT_CLIENT_CA: Final = "PODTLS_FRONT_CLIENT_CA"  # path of a PEM file; clients of it are `caller: verified`
+EDGES: Final = ("webhook", "ca")
+EDGE_PORT: Final = 8443
+ENV_EDGE: Final = "PODTLS_EDGE"  # "webhook" | "ca": whose edge proxy this is, http module to APP_SOCKET; else unset
+ENV_EDGE_CLIENT_CA: Final = "PODTLS_EDGE_CLIENT_CA"  # path of a PEM file; clients of it are `caller: verified`
+ENV_EDGE_PORT: Final = "PODTLS_EDGE_PORT"
+ENV_EDGE_RATE: Final = "PODTLS_EDGE_RATE"  # what one source address may do: requests a second
+ENV_EDGE_BURST: Final = "PODTLS_EDGE_BURST"  # requests above the rate
+ENV_EDGE_CONNECTIONS: Final = "PODTLS_EDGE_CONNECTIONS"  # connections
 APP_SOCKET: Final = "/var/run/podtls-app/gunicorn.sock"
-HEADER_SOURCE: Final = "X-Podtls-Source"  # the peer's address, set by the front, never by the client
-HEADER_CALLER: Final = "X-Podtls-Caller"  # verified | unverified, set by the front
+HEADER_SOURCE: Final = "X-Podtls-Source"  # the peer's address, set by the edge proxy, never by the client
+HEADER_CALLER: Final = "X-Podtls-Caller"  # verified | unverified, set by the edge proxy
 BODY_LIMIT: Final = 10 * 1024 * 1024  # bytes of an AdmissionReview (kube-apiserver's objects end at 3 MiB)
 CA_BODY_LIMIT: Final = 64 * 1024  # bytes of an enrollment

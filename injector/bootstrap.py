@@ -5,6 +5,7 @@ leaves the generation before as it was.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from injector.generation import Generation
 from injector.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """A new identity of the pod: the directory of its generation, and the chain in it."""
+
+    directory: Path
+    chain: Chain
+
+
 def enroll(
     settings: Settings,
     nginx: str,
@@ -28,20 +37,22 @@ def enroll(
     ask: Callable[[bytes], Chain],
     now: Callable[[], datetime],
     publish: Callable[[Generation], Path],
-) -> Path:
-    """Make a key, have it certified, and publish both with their nginx.conf; answer the new generation's directory.
+) -> Enrollment:
+    """Make a key, have it certified, and publish both with their nginx.conf.
 
     Raises RefusedError for a certificate that is not what we asked for, and what `ask` and `publish` raise.
     """
     key = make_key()
     request = make_request(key)
-    chain = ask(request)
-    verify(chain, key=key, bundle=settings.bundle, identity=settings.identity, now=now())
-    return publish(
+    sent = ask(request)
+    verify(sent, key=key, bundle=settings.bundle, identity=settings.identity, now=now())
+    chain = without_authorities(sent, settings.bundle)
+    directory = publish(
         Generation(
             key=encode_key(key),
-            certificate=encode_chain(without_authorities(chain, settings.bundle)),
+            certificate=encode_chain(chain),
             bundle=settings.bundle.pem,
             nginx=nginx.encode(),
         )
     )
+    return Enrollment(directory, chain)

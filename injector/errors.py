@@ -6,17 +6,15 @@ from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 
 
 class InjectorError(Exception):
-    """The base: one clear line, the exit code of the process, and the HTTP status for a caller that serves one."""
+    """The base: one clear line, and the exit code of the process."""
 
     exit_code: ClassVar[int] = EXIT_UNAVAILABLE
-    http_status: ClassVar[int] = 503
 
 
 class SettingsError(InjectorError):
     """The environment, or a file that it names, cannot be used. The line names variable, value and what is allowed."""
 
     exit_code = EXIT_CONFIGURATION
-    http_status = 500
 
 
 class UnavailableError(InjectorError):
@@ -34,7 +32,6 @@ class RefusedError(InjectorError):
     """The CA refused us, or we refuse what it sent; trying again with the same facts cannot help."""
 
     exit_code = EXIT_REFUSED
-    http_status = 403
 
 
 class TokenRefusedError(RefusedError):
@@ -42,11 +39,10 @@ class TokenRefusedError(RefusedError):
 
 
 class GenerationError(InjectorError):
-    """The run directory cannot be written or read (full, read-only, half a generation). The old generation stands."""
+    """The run directory cannot be written or read (full, read-only, half a generation). The old generation stays."""
 
 
 class NginxError(InjectorError):
-    """Nginx is missing, too old, without the stream module, or refuses a configuration. The old generation stands."""
+    """Nginx is missing, too old, without the stream module, or refuses a configuration. The old generation stays."""
 
     exit_code = EXIT_CONFIGURATION
-    http_status = 500

@@ -3,10 +3,10 @@
 #
 # run (default): start Nginx on the current generation, renew when due, reload on a new generation, stop gracefully.
 # ready:         exit 0 when Nginx listens (the startupProbe).
-# drain:         have a front end its connections with its next answers (the preStop hook).
+# drain:         have an edge proxy end its connections with its next responses (the preStop hook).
 #
-# Python runs only to look and to renew; between the looks there is this shell and Nginx.
-# `podtls-injector renew LOOKS FAILURES` prints the seconds until its next look; 0: renewed, 10: nothing to do, else: failed.
+# Python runs only to poll and to renew; between the polls there is this shell and Nginx.
+# `podtls-injector renew POLLS FAILURES` prints the seconds until its next poll; 0: renewed, 10: nothing to do, else: failed.
 
 set -u
 PATH=/opt/podtls/bin:$PATH
@@ -14,7 +14,7 @@ export PATH
 run=${PODTLS_RUN:-/var/run/podtls}
 pid_file=$run/nginx.pid
 
-say() {
+log() {
     echo "podtls sidecar: $*" >&2
 }
 
@@ -35,26 +35,26 @@ drain() {
 
 main() {
     if [ "$(id -u)" -eq 0 ]; then
-        say "refuses to run as root: set securityContext.runAsUser"
+        log "refuses to run as root: set securityContext.runAsUser"
         exit 64
     fi
     if [ ! -e "$run/current/nginx.conf" ]; then
-        say "no generation in $run: podtls-init has not run"
+        log "no generation in $run: podtls-init has not run"
         exit 69
     fi
     rm -f "$pid_file" "$run/draining"
     loaded=$(readlink "$run/current")
     # Before anything runs: PID 1 ignores what it has no trap for.
-    nginx='' renewals='' stopping='' interrupted=''
+    nginx='' renewer='' stopping='' interrupted=''
     trap stop TERM INT QUIT
     exec_nginx -g 'daemon off;' &
     nginx=$!
-    renewals &
-    renewals=$!
+    keep_renewing &
+    renewer=$!
     wait_for "$nginx"
-    kill -TERM "$renewals" 2>/dev/null
+    kill -TERM "$renewer" 2>/dev/null
     if [ -z "$stopping" ]; then
-        say "nginx ended by itself with status $status"
+        log "nginx ended by itself with status $status"
         [ "$status" -ne 0 ] || status=1
     fi
     exit "$status"
@@ -65,7 +65,7 @@ stop() {
     interrupted=yes
     if [ -z "$stopping" ]; then
         stopping=yes
-        kill -TERM "$renewals" 2>/dev/null
+        kill -TERM "$renewer" 2>/dev/null
         kill -QUIT "$nginx" 2>/dev/null
     else
         kill -TERM "$nginx" 2>/dev/null
@@ -85,20 +85,20 @@ wait_for() {
 }
 
 # A shell of its own, so that the other one hears of Nginx's end at once.
-renewals() {
+keep_renewing() {
     child=
     trap 'kill -TERM $child 2>/dev/null; exit 0' TERM
     trap '' INT QUIT
-    looks=0 failures=0 status=0
+    polls=0 failures=0 status=0
     while :; do
-        run_child podtls-injector renew "$looks" "$failures" >"$run/next-look"
+        run_child podtls-injector renew "$polls" "$failures" >"$run/next-poll"
         case $status in
             0 | 10) failures=0 ;;
             *) failures=$((failures + 1)) ;;
         esac
-        looks=$((looks + 1))
+        polls=$((polls + 1))
         reload_if_new
-        read -r seconds <"$run/next-look"
+        read -r seconds <"$run/next-poll"
         case $seconds in
             '' | *[!0-9]*) seconds=60 ;;
         esac
@@ -123,21 +123,21 @@ reload_if_new() {
     fi
     if reads_certificates_itself && cmp -s "$run/$loaded/nginx.conf" "$run/$current/nginx.conf"; then
         loaded=$current
-        say "serves $current"
+        log "serves $current"
         return
     fi
     if (exec_nginx -t -q); then
         kill -HUP "$nginx"
         loaded=$current
-        say "serves $current"
+        log "serves $current"
     else
-        say "nginx refuses $current, goes on with $loaded"
+        log "nginx refuses $current, goes on with $loaded"
     fi
 }
 
 # A reload closes idle connections, and a request of kube-apiserver may be on its way on one of them.
 reads_certificates_itself() {
-    [ "${PODTLS_FRONT:-}" = webhook ]
+    [ "${PODTLS_EDGE:-}" = webhook ]
 }
 
 case ${1:-run} in
@@ -145,7 +145,7 @@ case ${1:-run} in
     ready) ready ;;
     drain) drain ;;
     *)
-        say "usage: podtls-sidecar [run | ready | drain]"
+        log "usage: podtls-sidecar [run | ready | drain]"
         exit 64
         ;;
 esac

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from contract.grammar import CAEndpoint
 from contract.names import RUN_AS_USER
-from injector.nginx.endpoints import parse_door
 from webhook.errors import SettingsError
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -128,7 +128,7 @@ def _read_pod_settings(environment: Mapping[str, str]) -> PodSettings:
 def _is_door(url: str) -> bool:
     """Asks the injector itself, which has to dial it."""
     try:
-        parse_door(url)
+        CAEndpoint.parse(url)
     except ValueError:
         return False
     return True

@@ -1,11 +1,10 @@
-"""Keys, requests and the check of what the CA sent. Values in, values out; talks to nobody.
+"""The pod's own key, its request, and the check of the certificate that the CA sent. Values in, values out.
 
-The server's certificate of the CA itself is checked by the ssl module (est.py), this is about the pod's own.
+The certificate that the CA's server shows is checked by the ssl module (https.py).
 """
 
-import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Self
 
 from cryptography import x509
@@ -21,38 +20,13 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from contract.names import BACKDATE_SECONDS
+from contract.identity import WorkloadIdentity
+from contract.renewal import renewal_due
 from injector.errors import RefusedError
 
-_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NAMESPACE: Final = re.compile(_LABEL)
-_SERVICE_ACCOUNT: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it is the leaf's O as well
 _PURPOSES: Final = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 Chain = tuple[x509.Certificate, ...]  # leaf first
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this pod is: the SPIFFE id that its certificate must carry (SPIFFE X509-SVID section 2)."""
-
-    trust_domain: str
-    namespace: str
-    service_account: str
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a part that is not spelt as Kubernetes (RFC 1123) or SPIFFE-ID section 2.1 have it."""
-        for pattern, part in (
-            (_TRUST_DOMAIN, self.trust_domain),
-            (_NAMESPACE, self.namespace),
-            (_SERVICE_ACCOUNT, self.service_account),
-        ):
-            if len(part) > 255 or not pattern.fullmatch(part):
-                raise ValueError(f"{part[:80]!r} cannot be part of a SPIFFE id")
-
-    def __str__(self) -> str:
-        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +54,9 @@ def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def verify(chain: Chain, *, key: ec.EllipticCurvePrivateKey, bundle: Bundle, identity: Identity, now: datetime) -> None:
+def verify(
+    chain: Chain, *, key: ec.EllipticCurvePrivateKey, bundle: Bundle, identity: WorkloadIdentity, now: datetime
+) -> None:
     """Hold the CA's answer to what we asked for.
 
     Raises RefusedError when it is for another key or another identity, not valid now, not for TLS servers and
@@ -141,15 +117,14 @@ def names(leaf: x509.Certificate) -> tuple[frozenset[str], frozenset[str]]:
     )
 
 
-def renewal_due(leaf: x509.Certificate) -> datetime:
+def leaf_renewal_due(leaf: x509.Certificate) -> datetime:
     """When to renew: between 60 % and two thirds of its life.
 
     Pods of one Deployment start together; the certificate's own serial number spreads them, and the same certificate
     always gives the same answer.
     """
-    start = leaf.not_valid_before_utc + timedelta(seconds=BACKDATE_SECONDS)
-    fraction = 2 / 3 - (leaf.serial_number % 1000) / 1000 * (2 / 3 - 0.6)
-    return start + (leaf.not_valid_after_utc - start) * fraction
+    sooner = (leaf.serial_number % 1000) / 1000 * (2 / 3 - 0.6)
+    return renewal_due(leaf.not_valid_before_utc, leaf.not_valid_after_utc, sooner=sooner)
 
 
 def encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -167,7 +142,7 @@ def _is_for(leaf: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
     return leaf.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
 
 
-def _verify_identity(leaf: x509.Certificate, identity: Identity) -> None:
+def _verify_identity(leaf: x509.Certificate, identity: WorkloadIdentity) -> None:
     _, uris = names(leaf)
     if uris != {str(identity)}:
         got = ", ".join(sorted(uris)) or "no URI"

@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from contract.grammar import CAEndpoint
 from injector.errors import UnavailableError
-from injector.nginx.endpoints import Door
 
 _BODY_LIMIT: Final = 64 * 1024  # bytes of an answer; a chain is about 2 kB
 
@@ -22,8 +22,8 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, whole."""
+class HTTPResponse:
+    """A whole HTTP response."""
 
     status: int
     content_type: str
@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HTTPRequest:
     """An HTTP request. The token goes into a header and nowhere else."""
 
     method: str
@@ -41,11 +41,11 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
-    def encode(self, door: Door) -> bytes:
+    def encode(self, endpoint: CAEndpoint) -> bytes:
         """The request as it goes over the wire (RFC 9112 section 3)."""
         lines = [
             f"{self.method} {self.path} HTTP/1.1",
-            f"Host: {str(door).removeprefix('https://')}",
+            f"Host: {endpoint.authority}",
             f"Authorization: Bearer {self.token}",
             "Connection: close",
             f"Content-Length: {len(self.body)}",
@@ -57,45 +57,45 @@ class Request:
 class Exchange(Protocol):
     """Sends a request, answers by the deadline (of `time.monotonic`) or raises UnavailableError."""
 
-    def __call__(self, request: Request, *, deadline: float) -> Answer:
+    def __call__(self, request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         """Do one request."""
         ...
 
 
-class Https:
+class HTTPSExchange:
     """An Exchange with one server, trusted through one bundle only and by its name."""
 
-    def __init__(self, door: Door, bundle: bytes) -> None:
-        self._door = door
+    def __init__(self, endpoint: CAEndpoint, bundle: bytes) -> None:
+        self._endpoint = endpoint
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._context.hostname_checks_common_name = False
         self._context.load_verify_locations(cadata=bundle.decode("ascii"))
 
-    def __call__(self, request: Request, *, deadline: float) -> Answer:
+    def __call__(self, request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         """Do one request on a connection of its own; every failure is an UnavailableError that says what failed."""
         try:
-            with _connect(self._door, deadline) as plain:
+            with _connect(self._endpoint, deadline) as plain:
                 plain.settimeout(_left(deadline))
                 # An end without close_notify is an error, or a cut answer could pass for a whole one.
                 with self._context.wrap_socket(
-                    plain, server_hostname=self._door.host, suppress_ragged_eofs=False
+                    plain, server_hostname=self._endpoint.host, suppress_ragged_eofs=False
                 ) as connection:
                     connection.settimeout(_left(deadline))
-                    connection.sendall(request.encode(self._door))
+                    connection.sendall(request.encode(self._endpoint))
                     return _read(connection, request.method, deadline)
         except TimeoutError as error:
-            raise UnavailableError(f"{self._door} did not answer in time") from error
+            raise UnavailableError(f"{self._endpoint} did not answer in time") from error
         except ssl.SSLCertVerificationError as error:
-            raise UnavailableError(f"{self._door} is not trusted: {error.verify_message}") from error
+            raise UnavailableError(f"{self._endpoint} is not trusted: {error.verify_message}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(f"{self._door}: {_reason(error)}") from error
+            raise UnavailableError(f"{self._endpoint}: {_reason(error)}") from error
 
 
-def _connect(door: Door, deadline: float) -> socket.socket:
+def _connect(endpoint: CAEndpoint, deadline: float) -> socket.socket:
     """Connect to the first address that accepts."""
     failure: OSError = OSError("the name has no address")
-    for family, address in _resolve(door, deadline):
+    for family, address in _resolve(endpoint, deadline):
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
             connection.settimeout(_left(deadline))
@@ -108,14 +108,14 @@ def _connect(door: Door, deadline: float) -> socket.socket:
     raise failure
 
 
-def _resolve(door: Door, deadline: float) -> list[tuple[int, Address]]:
+def _resolve(endpoint: CAEndpoint, deadline: float) -> list[tuple[int, Address]]:
     """Look the name up in a thread: the resolver has timeouts of its own and cannot be interrupted."""
     found: list[tuple[int, Address]] = []
     failed: list[OSError] = []
 
     def look_up() -> None:
         try:
-            answers = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
             failed.append(error)
         else:
@@ -131,7 +131,7 @@ def _resolve(door: Door, deadline: float) -> list[tuple[int, Address]]:
     return found
 
 
-def _read(connection: ssl.SSLSocket, method: str, deadline: float) -> Answer:
+def _read(connection: ssl.SSLSocket, method: str, deadline: float) -> HTTPResponse:
     """Read one answer; raise HTTPException or OSError when it is none, too long or cut short."""
     # HTTPResponse asks its socket for `makefile` and nothing else.
     source = cast("socket.socket", _Source(connection, deadline))
@@ -142,7 +142,7 @@ def _read(connection: ssl.SSLSocket, method: str, deadline: float) -> Answer:
             raise http.client.HTTPException(f"the answer is longer than {_BODY_LIMIT} bytes")
         if response.length:
             raise http.client.IncompleteRead(body, response.length)
-        return Answer(
+        return HTTPResponse(
             status=response.status,
             content_type=response.getheader("Content-Type", ""),
             retry_after=response.getheader("Retry-After", ""),

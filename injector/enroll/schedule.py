@@ -1,25 +1,30 @@
-"""When the sidecar looks again: pure arithmetic on times and counts."""
+"""When the sidecar polls and when it renews: pure arithmetic on times and counts."""
 
 from datetime import datetime
 from typing import Final
 
 from cryptography import x509
 
-from injector.enroll.certificate import renewal_due
+from injector.enroll.certificate import Bundle, Chain, is_trusted, leaf_renewal_due
 
-# Seconds between looks. The names are asked for 3 s, 15 s, 1 min, 5 min after the sidecar's start and then every
+# Seconds between polls. The names are asked for 3 s, 15 s, 1 min, 5 min after the sidecar's start and then every
 # 10 min: `kubectl apply` often creates the Deployment a moment before its Service.
-_GAPS: Final = (3, 12, 45, 240, 600)
+_POLL_INTERVALS: Final = (3, 12, 45, 240, 600)
 _FIRST_RETRY: Final = 5
 _LAST_RETRY: Final = 300
 
 
-def seconds_to_next(leaf: x509.Certificate, *, now: datetime, looks: int, chance: float) -> int:
-    """Seconds until the next look, after `looks` looks before this one; earlier when the renewal is due earlier."""
-    gap = _GAPS[min(looks, len(_GAPS) - 1)]
-    # The long gap is jittered downwards; pods of one rollout would ask the CA in step for ever.
-    pause = gap if gap < _GAPS[-1] else gap * (1 - chance / 5)
-    return max(1, int(min(pause, (renewal_due(leaf) - now).total_seconds() + 1)))
+def is_renewal_due(chain: Chain, *, bundle: Bundle, now: datetime) -> bool:
+    """Whether it is time, or the chain ends at a root that the bundle does not have (any more)."""
+    return leaf_renewal_due(chain[0]) <= now or not is_trusted(chain, bundle=bundle, now=now)
+
+
+def seconds_to_poll(leaf: x509.Certificate, *, now: datetime, polls: int, chance: float) -> int:
+    """Seconds until the next poll, after `polls` polls before this one; fewer when the renewal is due earlier."""
+    interval = _POLL_INTERVALS[min(polls, len(_POLL_INTERVALS) - 1)]
+    # The long interval is jittered downwards; else the pods of one rollout would always ask the CA in step.
+    pause = interval if interval < _POLL_INTERVALS[-1] else interval * (1 - chance / 5)
+    return max(1, int(min(pause, (leaf_renewal_due(leaf) - now).total_seconds() + 1)))
 
 
 def seconds_to_retry(failures: int, *, chance: float) -> int:

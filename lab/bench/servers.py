@@ -10,9 +10,9 @@ from pathlib import Path
 
 from contract.names import BUNDLE_FILE, CURRENT, NGINX_FILE
 from injector import generation
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
 from injector.generation import Generation
-from injector.nginx import render
-from injector.settings import FrontSettings
 from lab.bench import certificates, processes
 from lab.bench.client import Endpoint
 from lab.bench.errors import BenchError
@@ -34,7 +34,7 @@ class Server:
 class Fronted:
     """An app of ours, or one like it: gunicorn on a unix socket, Nginx with TLS in front."""
 
-    kind: str  # of contract.FRONTS
+    kind: str  # of contract.EDGES
     configuration: str  # gunicorn's configuration module
     app: str  # what gunicorn loads
     environment: Mapping[str, str]
@@ -46,7 +46,7 @@ def fronted(what: Fronted, directory: Path, *, identity: Generation, name: str) 
     run, socket = directory / "run", directory / "app.sock"
     run.mkdir(exist_ok=True)
     port = processes.free_port()
-    front = FrontSettings(
+    edge = EdgeSettings(
         kind=what.kind,
         port=port,
         app_socket=socket,
@@ -59,7 +59,7 @@ def fronted(what: Fronted, directory: Path, *, identity: Generation, name: str) 
         key=identity.key,
         certificate=identity.certificate,
         bundle=identity.bundle,
-        nginx=render.render_front(front, run=run, listen=_LISTEN).encode(),
+        nginx=render_edge(edge, run=run, listen=_LISTEN).encode(),
     )
     generation.write(run, written)
     bundle = run / CURRENT / BUNDLE_FILE

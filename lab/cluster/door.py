@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from contract.names import AUDIENCE
-from injector.enroll.https import Answer, Request
+from injector.enroll.https import HTTPRequest, HTTPResponse
 from lab.cluster.cluster import Cluster
 from lab.cluster.processes import wait_until
 
@@ -25,7 +25,7 @@ class Door:
     port: int
     bundle: bytes
 
-    def __call__(self, request: Request, *, deadline: float = 0) -> Answer:
+    def __call__(self, request: HTTPRequest, *, deadline: float = 0) -> HTTPResponse:
         """One request on a connection of its own. OSError, http.client.HTTPException."""
         headers = dict(request.headers) | ({"Authorization": f"Bearer {request.token}"} if request.token else {})
         context = ssl.create_default_context(cadata=self.bundle.decode())
@@ -38,12 +38,12 @@ class Door:
             connection.request(request.method, request.path, request.body, headers)
             response = connection.getresponse()
             kind, wish = response.getheader("Content-Type", ""), response.getheader("Retry-After", "")
-            return Answer(response.status, kind, wish, response.read())
+            return HTTPResponse(response.status, kind, wish, response.read())
 
     def is_ready(self) -> bool:
         """Whether /readyz says yes."""
         with suppress(OSError, http.client.HTTPException):
-            return self(Request("GET", "/readyz", token="")).status == 200
+            return self(HTTPRequest("GET", "/readyz", token="")).status == 200
         return False
 
 

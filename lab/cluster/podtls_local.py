@@ -21,10 +21,10 @@ from typing import Any
 
 from contract.names import BUNDLE_FILE, CURRENT, NGINX_FILE
 from injector import generation
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
 from injector.enroll import certificate, est
 from injector.generation import Generation
-from injector.nginx import render as nginx
-from injector.settings import FrontSettings
 from lab.cluster.cluster import Cluster
 from lab.cluster.door import LOOPBACK, SECONDS, Door, give_address, pod_token
 from lab.cluster.installation import (
@@ -112,7 +112,7 @@ class Podtls:
         variables |= {
             "PODTLS_AUTHORITY": str(directory / "authority"),
             "PODTLS_LISTEN": LOOPBACK,
-            "PODTLS_FRONT_PORT": str(self.ports["ca"]),
+            "PODTLS_EDGE_PORT": str(self.ports["ca"]),
             **self._places(directory),
         }
         bootstrap = self._start("ca-bootstrap", [sys.executable, "-m", "ca", "bootstrap", "--keep"], variables)
@@ -150,8 +150,8 @@ class Podtls:
             self.door("ca"), certificate.make_request(key), token=token, deadline=time.monotonic() + SECONDS
         )
         run, places = self.folder / "webhook/run", self._places(self.folder / "webhook")
-        front = FrontSettings.from_env({**places, "PODTLS_FRONT_PORT": str(self.ports["webhook"])}, "webhook")
-        rendered = nginx.render_front(front, run=run, listen=(LOOPBACK,)).encode()
+        edge = EdgeSettings.of_kind("webhook", {**places, "PODTLS_EDGE_PORT": str(self.ports["webhook"])})
+        rendered = render_edge(edge, run=run, listen=(LOOPBACK,)).encode()
         files = Generation(certificate.encode_key(key), certificate.encode_chain(chain), self.bundle, rendered)
         generation.write(run, files)
 

@@ -155,7 +155,7 @@ def test_command_creates_an_authority_that_bootstraps(
         pytest.param("PODTLS_ZONE", "a b", 64, "PODTLS_ZONE: zone 'a b': expected a DNS name", id="bad zone"),
         pytest.param("PODTLS_LOG", "/dev/full", 69, "No space left on device", id="full log"),
         pytest.param("PODTLS_RUN", "/nowhere", 69, "/nowhere: cannot write a new generation", id="no run directory"),
-        pytest.param("PODTLS_SOCKET", "bad{path", 64, "PODTLS_SOCKET=", id="bad socket"),
+        pytest.param("PODTLS_SOCKET", "bad{path", 64, "PODTLS_SOCKET: 'bad{path'", id="bad socket"),
     ],
 )
 @pytest.mark.usefixtures("environment")

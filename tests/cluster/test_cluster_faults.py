@@ -19,7 +19,7 @@ from contract.names import INJECT
 from injector.__main__ import SystemClock
 from injector.enroll import certificate, est
 from injector.enroll.certificate import Chain
-from injector.enroll.https import Answer, Request
+from injector.enroll.https import HTTPRequest, HTTPResponse
 from injector.enroll.retry import persist
 from injector.errors import UnavailableError
 from lab.cluster.door import Door, give_address, pod_token
@@ -203,7 +203,7 @@ class Enrollments:
             self.done += 1
         return chain
 
-    def _exchange(self, request: Request, *, deadline: float) -> Answer:
+    def _exchange(self, request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         """Fails as injector.enroll.https.Https does, which would look the CA's name up in this machine's DNS."""
         try:
             return self.door(request, deadline=deadline)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from contract.names import ENV_EDGE_PORT, ENV_SOCKET
 from injector import generation
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
 from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx.render import render_front
-from injector.settings import FrontSettings
 from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.est_server import running
@@ -106,10 +107,8 @@ def before(
     run, log, port = workshop / "run", workshop / "log", free_port()
     run.mkdir()
     leaf = authority.leaf(dns=(NAME,))
-    settings = FrontSettings.from_env(
-        {"PODTLS_FRONT_PORT": str(port), "PODTLS_SOCKET": str(app_socket), **environ}, kind
-    )
-    publish(run, leaf, authority, render_front(settings, run=run, listen=("127.0.0.1",)))
+    settings = EdgeSettings.of_kind(kind, {ENV_EDGE_PORT: str(port), ENV_SOCKET: str(app_socket), **environ})
+    publish(run, leaf, authority, render_edge(settings, run=run, listen=("127.0.0.1",)))
     with serving(nginx, run, log):
         yield Front(port, client_context(authority.bundle, None, workshop), log, run)
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from contract.names import ENV_FRONT_CLIENT_CA, RUN_DIRECTORY
-from injector.nginx.endpoints import parse_inbound, parse_upstreams
-from injector.nginx.render import Config, render, render_front
-from injector.settings import FrontSettings
+from contract.grammar import parse_port_pairs, parse_upstreams
+from contract.identity import TrustDomain
+from contract.names import ENV_EDGE_CLIENT_CA, RUN_DIRECTORY
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
+from injector.nginx.render import Config, render_pod
 
 DIRECTORY: Final = Path(__file__).parents[1] / "golden" / "nginx"
 _RUN: Final = Path(RUN_DIRECTORY)
@@ -15,7 +17,7 @@ _ALL: Final = ("0.0.0.0", "[::]")  # noqa: S104 - text, nobody binds it
 
 def cases() -> dict[str, str]:
     """Name -> nginx.conf as we render it now."""
-    client_ca = {ENV_FRONT_CLIENT_CA: "/etc/podtls/client-ca.crt"}
+    client_ca = {ENV_EDGE_CLIENT_CA: "/etc/podtls/client-ca.crt"}
     return {
         "mtls-two-ports": _render(ports="8443=8080,8444=9090", listen=_ALL),
         "tls-one-port": _render(mode="tls", ports="8443=8080"),
@@ -25,8 +27,8 @@ def cases() -> dict[str, str]:
             stream_module=Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
         ),
         "no-ports": _render(trust_domain="prod.example-1.org"),
-        "front-webhook": _front("webhook", client_ca),
-        "front-ca": _front("ca", {}),
+        "front-webhook": _edge("webhook", client_ca),
+        "front-ca": _edge("ca", {}),
     }
 
 
@@ -48,22 +50,22 @@ def _render(
     listen: tuple[str, ...] = _ALL[:1],
     stream_module: Path | None = None,
 ) -> str:
-    return render(
+    return render_pod(
         Config(
             run=_RUN,
             listen=listen,
             mode=mode,
-            trust_domain=trust_domain,
-            ports=parse_inbound(ports),
-            upstreams=parse_upstreams(upstreams),
+            trust_domain=TrustDomain(trust_domain),
+            ports=parse_port_pairs(ports) if ports else (),
+            upstreams=parse_upstreams(upstreams) if upstreams else (),
             resolvers=("10.96.0.10", "[fd00::a]"),
             stream_module=stream_module,
         )
     )
 
 
-def _front(kind: str, environ: dict[str, str]) -> str:
-    return render_front(FrontSettings.from_env(environ, kind), run=_RUN, listen=_ALL)
+def _edge(kind: str, environ: dict[str, str]) -> str:
+    return render_edge(EdgeSettings.of_kind(kind, environ), run=_RUN, listen=_ALL)
 
 
 if __name__ == "__main__":

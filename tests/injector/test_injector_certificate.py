@@ -7,13 +7,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from contract.identity import TrustDomain, WorkloadIdentity
 from injector.enroll import certificate
-from injector.enroll.certificate import Bundle, Identity
+from injector.enroll.certificate import Bundle, leaf_renewal_due
 from injector.errors import RefusedError
 from tests.injector.authority import BOTH, Authority
 
 NOW = datetime.now(UTC)
-IDENTITY = Identity("cluster.local", "shop", "checkout")
+DOMAIN = TrustDomain("cluster.local")
+IDENTITY = WorkloadIdentity(DOMAIN, "shop", "checkout")
 
 
 def test_a_request_names_nobody_and_is_signed_by_its_key() -> None:
@@ -48,15 +50,23 @@ def test_a_bundle_of_two_roots_accepts_both(authority: Authority, foreign: Autho
     ("identity", "reason"),
     [
         pytest.param(
-            Identity("cluster.local", "bank", "checkout"), "this pod is spiffe://cluster.local/ns/bank", id="ns"
+            WorkloadIdentity(DOMAIN, "bank", "checkout"),
+            "this pod is spiffe://cluster.local/ns/bank",
+            id="ns",
         ),
-        pytest.param(Identity("cluster.local", "shop", "admin"), "this pod is .*/sa/admin", id="service account"),
         pytest.param(
-            Identity("example.org", "shop", "checkout"), "this pod is spiffe://example.org", id="trust domain"
+            WorkloadIdentity(DOMAIN, "shop", "admin"),
+            "this pod is .*/sa/admin",
+            id="service account",
+        ),
+        pytest.param(
+            WorkloadIdentity(TrustDomain("example.org"), "shop", "checkout"),
+            "this pod is spiffe://example.org",
+            id="trust domain",
         ),
     ],
 )
-def test_another_identity_is_refused(authority: Authority, identity: Identity, reason: str) -> None:
+def test_another_identity_is_refused(authority: Authority, identity: WorkloadIdentity, reason: str) -> None:
     leaf = authority.leaf()
 
     with pytest.raises(RefusedError, match=reason):
@@ -120,7 +130,7 @@ def test_renewal_is_due_before_two_thirds_of_life_and_not_at_once(authority: Aut
     start = NOW.replace(microsecond=0)
 
     dues = {
-        certificate.renewal_due(authority.leaf(start=start - timedelta(seconds=60), valid=timedelta(hours=24)).chain[0])
+        leaf_renewal_due(authority.leaf(start=start - timedelta(seconds=60), valid=timedelta(hours=24)).chain[0])
         for _ in range(20)
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.names import DRAINING_FILE, ENV_FRONT_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
+from contract.names import DRAINING_FILE, ENV_EDGE_CLIENT_CA, HEADER_CALLER, HEADER_SOURCE
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.fronts import Reply, front
@@ -121,7 +121,7 @@ def test_four_clients_that_send_one_byte_and_stop_do_not_delay_a_fifth(
 def test_a_flood_from_one_address_is_told_to_wait_and_does_not_stop_another(
     nginx: Nginx, authority: Authority, workshop: Path
 ) -> None:
-    limits = {"PODTLS_FRONT_RATE": "1", "PODTLS_FRONT_BURST": "5"}
+    limits = {"PODTLS_EDGE_RATE": "1", "PODTLS_EDGE_BURST": "5"}
 
     with front(nginx, authority, workshop, **limits) as door:
         flood = [door.ask(source="127.0.0.2") for _ in range(30)]
@@ -137,7 +137,7 @@ def test_a_flood_from_one_address_is_told_to_wait_and_does_not_stop_another(
 def test_too_many_requests_under_way_from_one_address_are_refused(
     nginx: Nginx, authority: Authority, workshop: Path
 ) -> None:
-    with front(nginx, authority, workshop, PODTLS_FRONT_CONNECTIONS="2") as door, contextlib.ExitStack() as slow:
+    with front(nginx, authority, workshop, PODTLS_EDGE_CONNECTIONS="2") as door, contextlib.ExitStack() as slow:
         for _ in range(2):
             slow.enter_context(door.connect("127.0.0.2")).sendall(
                 b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
@@ -153,7 +153,7 @@ def test_a_verified_client_is_said_to_be_one_and_is_not_limited(
     client_ca = workshop / "client-ca.crt"
     client_ca.write_bytes(foreign.bundle)
     apiserver = client_context(authority.bundle, foreign.leaf(), tmp_path)
-    limits = {ENV_FRONT_CLIENT_CA: str(client_ca), "PODTLS_FRONT_RATE": "1", "PODTLS_FRONT_BURST": "1"}
+    limits = {ENV_EDGE_CLIENT_CA: str(client_ca), "PODTLS_EDGE_RATE": "1", "PODTLS_EDGE_BURST": "1"}
 
     with front(nginx, authority, workshop, **limits) as door:
         replies = [door.ask(context=apiserver) for _ in range(10)]
@@ -173,7 +173,7 @@ def test_a_client_certificate_that_is_not_believed_is_refused_with_a_status(
     client_ca.write_bytes(foreign.bundle)
     leaf = foreign.leaf(valid=timedelta(seconds=-30)) if expired else authority.leaf()
 
-    with front(nginx, authority, workshop, **{ENV_FRONT_CLIENT_CA: str(client_ca)}) as door:
+    with front(nginx, authority, workshop, **{ENV_EDGE_CLIENT_CA: str(client_ca)}) as door:
         reply = door.ask(context=client_context(authority.bundle, leaf, tmp_path))
 
     assert_is_status(reply, 400, "BadRequest", "a client certificate that is refused")
@@ -271,7 +271,7 @@ def test_an_app_that_is_gone_ends_the_connection_so_that_the_next_try_may_reach_
 
 
 def test_what_a_client_did_wrong_costs_it_no_connection(nginx: Nginx, authority: Authority, workshop: Path) -> None:
-    with front(nginx, authority, workshop, PODTLS_FRONT_RATE="1", PODTLS_FRONT_BURST="1") as door:
+    with front(nginx, authority, workshop, PODTLS_EDGE_RATE="1", PODTLS_EDGE_BURST="1") as door:
         replies = [door.ask() for _ in range(5)]
 
     assert {reply.headers["Connection"] for reply in replies if reply.status == 429} == {"keep-alive"}

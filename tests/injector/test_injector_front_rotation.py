@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from injector.nginx.render import render_front
-from injector.settings import FrontSettings
+from injector.edge.render import render_edge
+from injector.edge.settings import EdgeSettings
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.fronts import NAME, Front, front, publish
@@ -25,8 +25,8 @@ CLIENTS = 3
 def rotate(door: Front, authority: Authority) -> int:
     """A new generation, as `podtls-injector renew` writes it; the serial number of its certificate."""
     leaf = authority.leaf(dns=(NAME,))
-    settings = FrontSettings.from_env({"PODTLS_FRONT_PORT": str(door.port)}, "webhook")
-    publish(door.run, leaf, authority, render_front(settings, run=door.run, listen=("127.0.0.1",)))
+    settings = EdgeSettings.of_kind("webhook", {"PODTLS_EDGE_PORT": str(door.port)})
+    publish(door.run, leaf, authority, render_edge(settings, run=door.run, listen=("127.0.0.1",)))
     return leaf.chain[0].serial_number
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from contract.grammar import CAEndpoint
 from injector.enroll.est import enroll
-from injector.enroll.https import Answer, Https, Request
+from injector.enroll.https import HTTPRequest, HTTPResponse, HTTPSExchange
 from injector.errors import UnavailableError
-from injector.nginx.endpoints import Door
 from tests.injector.authority import Authority
 
-REQUEST = Request(method="GET", path="/", token="t")
+REQUEST = HTTPRequest(method="GET", path="/", token="t")
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def soon() -> float:
 
 def test_a_server_that_never_shakes_hands_is_left(authority: Authority) -> None:
     with silent_server() as port:
-        exchange = Https(Door("127.0.0.1", port), authority.bundle)
+        exchange = HTTPSExchange(CAEndpoint("127.0.0.1", port), authority.bundle)
 
         with pytest.raises(UnavailableError, match=f"https://127.0.0.1:{port} did not answer in time"):
             exchange(REQUEST, deadline=soon())
@@ -41,7 +41,7 @@ def test_a_resolver_that_hangs_is_left(authority: Authority, monkeypatch: pytest
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: hanging.wait(20) and [])
 
     with pytest.raises(UnavailableError, match="did not answer in time"):
-        Https(Door("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
+        HTTPSExchange(CAEndpoint("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
 
     hanging.set()
 
@@ -50,27 +50,27 @@ def test_a_name_without_addresses_is_said(authority: Authority, monkeypatch: pyt
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
 
     with pytest.raises(UnavailableError, match="the name has no address"):
-        Https(Door("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
+        HTTPSExchange(CAEndpoint("ca.svc", 443), authority.bundle)(REQUEST, deadline=soon())
 
 
 def test_a_deadline_that_is_over_sends_nothing(authority: Authority) -> None:
     with silent_server() as port, pytest.raises(UnavailableError, match="did not answer in time"):
-        Https(Door("127.0.0.1", port), authority.bundle)(REQUEST, deadline=time.monotonic())
+        HTTPSExchange(CAEndpoint("127.0.0.1", port), authority.bundle)(REQUEST, deadline=time.monotonic())
 
 
 def test_a_request_has_one_header_a_line_and_its_length() -> None:
-    request = Request(method="POST", path="/x", token="a.b", headers=(("Accept", "text/plain"),), body=b"12345")
+    request = HTTPRequest(method="POST", path="/x", token="a.b", headers=(("Accept", "text/plain"),), body=b"12345")
 
-    assert request.encode(Door("ca.svc", 8443)) == (
+    assert request.encode(CAEndpoint("ca.svc", 8443)) == (
         b"POST /x HTTP/1.1\r\nHost: ca.svc:8443\r\nAuthorization: Bearer a.b\r\nConnection: close\r\n"
         b"Content-Length: 5\r\nAccept: text/plain\r\n\r\n12345"
     )
 
 
 def test_a_chain_that_does_not_end_is_refused(authority: Authority) -> None:
-    def exchange(request: Request, *, deadline: float) -> Answer:
+    def exchange(request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         assert (request.method, deadline) == ("POST", 1)
-        return Answer(200, "application/pem-certificate-chain", "", authority.bundle * 9)
+        return HTTPResponse(200, "application/pem-certificate-chain", "", authority.bundle * 9)
 
     with pytest.raises(UnavailableError, match="has 9 certificates, at most 8 are allowed"):
         enroll(exchange, b"request", token="t", deadline=1)

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from contract.names import ENV_BUDGET, ENV_CA_URL, ENV_FRONT, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
+from contract.names import ENV_BUDGET, ENV_CA_URL, ENV_EDGE, ENV_MODE, ENV_PORTS, PATH_ENROLL, TYPE_PEM_CHAIN
 from injector import generation
 from injector.__main__ import main
 from lab.nginx import Nginx
@@ -109,7 +109,7 @@ def test_what_may_pass_is_tried_again(init: Init, est: EstServer, first: Behavio
         ),
         pytest.param(issue(start_ago=timedelta(days=2)), 77, "the certificate is valid from", id="expired"),
         pytest.param(issue(start_ago=timedelta(hours=-2)), 77, "the certificate is valid from", id="not yet valid"),
-        pytest.param(answer(200, b"\x00\xff", TYPE_PEM_CHAIN), 69, "is no certificate chain", id="garbage for ever"),
+        pytest.param(answer(200, b"\x00\xff", TYPE_PEM_CHAIN), 69, "is not a certificate chain", id="garbage for ever"),
         pytest.param(answer(200, b"", "text/html"), 69, "'text/html' instead of", id="another type for ever"),
         pytest.param(answer(302, Location="https://example.com"), 69, "answered 302", id="redirect"),
         pytest.param(answer(503, b"database down"), 69, "answered 503: database down (tried", id="503 for ever"),
@@ -202,10 +202,10 @@ def test_a_configuration_that_nginx_refuses_is_never_flipped_to(init: Init, envi
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        pytest.param({ENV_MODE: "permissive"}, "PODTLS_MODE='permissive': is no mode", id="a mode to come"),
+        pytest.param({ENV_MODE: "permissive"}, "PODTLS_MODE: 'permissive' is not a mode", id="a mode to come"),
         pytest.param({"PODTLS_TOKEN_FILE": "/nonexistent"}, "/nonexistent: no readable token", id="no token"),
-        pytest.param({"PODTLS_TOKEN_FILE": "/dev/null"}, "0 characters that are no bearer token", id="empty token"),
-        pytest.param({ENV_FRONT: "door"}, "PODTLS_FRONT='door'", id="unknown front"),
+        pytest.param({"PODTLS_TOKEN_FILE": "/dev/null"}, "0 characters that are not a bearer token", id="empty token"),
+        pytest.param({ENV_EDGE: "door"}, "PODTLS_EDGE: 'door' is not an app of ours", id="unknown front"),
     ],
 )
 def test_a_bad_setting_ends_as_configuration(init: Init, est: EstServer, change: dict[str, str], reason: str) -> None:
@@ -220,7 +220,7 @@ def test_a_termination_message_that_cannot_be_written_does_not_hide_the_reason(i
     code, said = init(PODTLS_TERMINATION_MESSAGE="/nonexistent/message", **{ENV_MODE: "x"})
 
     assert code == 64
-    assert "PODTLS_MODE='x'" in said
+    assert "PODTLS_MODE: 'x'" in said
     assert "no termination message" in said
 
 
@@ -237,7 +237,7 @@ def test_a_second_init_makes_a_new_key_and_keeps_the_generation_before(init: Ini
 
 
 def test_a_front_gets_an_http_configuration(init: Init, environ: dict[str, str]) -> None:
-    code, said = init(**{ENV_FRONT: "webhook", "PODTLS_FRONT_PORT": str(free_port())})
+    code, said = init(**{ENV_EDGE: "webhook", "PODTLS_EDGE_PORT": str(free_port())})
 
     assert code == 0, said
     assert b"limit_req_zone" in generation.read(Path(environ["PODTLS_RUN"])).nginx

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.names import RUN_DIRECTORY
-from injector.edge.errors import FRONT_ERRORS, status_body
+from injector.edge.errors import EDGE_ERRORS, EdgeError, encode_body
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.est_server import write_leaf
@@ -82,10 +82,9 @@ def test_the_map_of_clients_refuses_by_default() -> None:
     assert "ssl_verify_client" not in cases()["tls-one-port"]
 
 
-@pytest.mark.parametrize("error", FRONT_ERRORS, ids=lambda error: str(error.code))
-def test_an_answer_of_the_front_is_a_status_that_fits_into_quotes(error: object) -> None:
-    assert error in FRONT_ERRORS
-    body = status_body(next(known for known in FRONT_ERRORS if known == error), 10)
+@pytest.mark.parametrize("error", EDGE_ERRORS, ids=lambda error: str(error.code))
+def test_a_response_of_the_edge_proxy_is_a_status_that_fits_into_quotes(error: EdgeError) -> None:
+    body = encode_body(error, 10)
 
     assert not set(body) & set("'$\\\n")
     status = json.loads(body)

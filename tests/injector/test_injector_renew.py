@@ -9,7 +9,7 @@ import pytest
 from contract.names import (
     CERTIFICATE_FILE,
     ENV_BUDGET,
-    ENV_FRONT,
+    ENV_EDGE,
     ENV_TRUST_BUNDLE,
     ENV_TRUST_BUNDLE_FILE,
     EXIT_CONFIGURATION,
@@ -20,7 +20,7 @@ from injector import generation
 from injector.__main__ import main
 from injector.enroll.certificate import encode_chain, encode_key, make_key
 from injector.enroll.est import fetch_names
-from injector.enroll.https import Answer, Request
+from injector.enroll.https import HTTPRequest, HTTPResponse
 from injector.errors import UnavailableError
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
@@ -123,7 +123,7 @@ def test_a_bundle_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) ->
 
 
 def test_the_sidecar_of_a_webhook_pod_looks_every_minute(run: Run, tmp_path: Path) -> None:
-    front = {ENV_FRONT: "webhook", "PODTLS_SOCKET": str(tmp_path / "app.sock")}
+    front = {ENV_EDGE: "webhook", "PODTLS_SOCKET": str(tmp_path / "app.sock")}
     run("init", **front)
 
     assert run("renew", "9", **front)[:2] == (10, "60\n")
@@ -167,16 +167,16 @@ def test_a_failure_keeps_the_old_generation_and_says_when_it_tries_again(
     ],
 )
 def test_names_that_are_none_are_unavailable(body: bytes) -> None:
-    def exchange(request: Request, *, deadline: float) -> Answer:
+    def exchange(request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         assert (request.method, deadline) == ("GET", 1)
-        return Answer(status=200, content_type="application/json; charset=utf-8", retry_after="", body=body)
+        return HTTPResponse(status=200, content_type="application/json; charset=utf-8", retry_after="", body=body)
 
-    with pytest.raises(UnavailableError, match="the CA's names are no names"):
+    with pytest.raises(UnavailableError, match="the CA's names response is malformed"):
         fetch_names(exchange, token="t", deadline=1)
 
 
 def test_the_sidecar_of_a_ca_pod_asks_nobody(run: Run, est: EstServer) -> None:
-    code, out, _ = run("renew", "1", **{ENV_FRONT: "ca"})
+    code, out, _ = run("renew", "1", **{ENV_EDGE: "ca"})
 
     assert (code, out) == (10, "15\n")
     assert est.seen == []

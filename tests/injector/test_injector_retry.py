@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from injector.enroll.certificate import renewal_due
+from injector.enroll.certificate import leaf_renewal_due
 from injector.enroll.retry import persist
-from injector.enroll.schedule import seconds_to_next, seconds_to_retry
+from injector.enroll.schedule import seconds_to_poll, seconds_to_retry
 from injector.errors import InjectorError, RefusedError, TokenRefusedError, UnavailableError
 from tests.fakes import FakeClock
 from tests.injector.authority import Authority
@@ -83,22 +83,22 @@ def test_a_refusal_ends_at_once() -> None:
     assert clock.slept == []
 
 
-def test_the_sidecar_looks_soon_after_its_start_and_then_rarely(authority: Authority) -> None:
+def test_the_sidecar_polls_soon_after_its_start_and_then_rarely(authority: Authority) -> None:
     leaf = authority.leaf().chain[0]
     now = leaf.not_valid_before_utc
 
-    pauses = [seconds_to_next(leaf, now=now, looks=looks, chance=0) for looks in range(6)]
+    pauses = [seconds_to_poll(leaf, now=now, polls=polls, chance=0) for polls in range(6)]
 
     assert pauses == [3, 12, 45, 240, 600, 600]
-    assert seconds_to_next(leaf, now=now, looks=9, chance=0.999) == 480
+    assert seconds_to_poll(leaf, now=now, polls=9, chance=0.999) == 480
 
 
-def test_the_sidecar_looks_when_the_renewal_is_due(authority: Authority) -> None:
+def test_the_sidecar_polls_when_the_renewal_is_due(authority: Authority) -> None:
     leaf = authority.leaf().chain[0]
-    due = renewal_due(leaf)
+    due = leaf_renewal_due(leaf)
 
-    assert seconds_to_next(leaf, now=due - timedelta(seconds=20), looks=9, chance=0) == 21
-    assert seconds_to_next(leaf, now=due + timedelta(hours=1), looks=9, chance=0) == 1
+    assert seconds_to_poll(leaf, now=due - timedelta(seconds=20), polls=9, chance=0) == 21
+    assert seconds_to_poll(leaf, now=due + timedelta(hours=1), polls=9, chance=0) == 1
 
 
 def test_retries_double_up_to_five_minutes() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.names import DRAINING_FILE, ENV_FRONT
+from contract.names import DRAINING_FILE, ENV_EDGE
 from injector import generation
 from tests.injector.authority import Authority
 from tests.injector.est_server import EstServer
@@ -27,7 +27,7 @@ def sidecar(prepared: dict[str, str], authority: Authority, workshop: Path, tmp_
     """A webhook's pod after its init container, with the front listening."""
     run, log, port = Path(prepared["PODTLS_RUN"]), workshop / "log", free_port()
     app_socket = workshop / "app.sock"
-    environ = {**prepared, ENV_FRONT: "webhook", "PODTLS_FRONT_PORT": str(port), "PODTLS_SOCKET": str(app_socket)}
+    environ = {**prepared, ENV_EDGE: "webhook", "PODTLS_EDGE_PORT": str(port), "PODTLS_SOCKET": str(app_socket)}
     with small_app(app_socket):
         assert call(["podtls-injector", "init"], environ) == 0, (workshop / "termination").read_text()
         (run / DRAINING_FILE).touch()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from contract.grammar import PortPair
+from contract.identity import TrustDomain
 from injector import generation
 from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx.endpoints import Inbound
-from injector.nginx.render import Config, render
+from injector.nginx.render import Config, render_pod
 from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, App, client_context, connect, plain_app, talk
@@ -47,19 +48,19 @@ def pod(nginx: Nginx, authority: Authority, workshop: Path, *, mode: str = "mtls
     run, log, port = workshop / "run", workshop / "log", free_port()
     run.mkdir()
     with plain_app() as app:
-        write(nginx, authority, run, mode=mode, inbound=Inbound(port, app.port))
+        write(nginx, authority, run, mode=mode, inbound=PortPair(port, app.port))
         with serving(nginx, run, log) as master:
             yield Pod(app, port, run, log, master, nginx)
 
 
-def write(nginx: Nginx, authority: Authority, run: Path, *, mode: str, inbound: Inbound) -> Leaf:
+def write(nginx: Nginx, authority: Authority, run: Path, *, mode: str, inbound: PortPair) -> Leaf:
     """Write a generation with a new certificate."""
     leaf = authority.leaf()
     config = Config(
         run=run,
         listen=("127.0.0.1",),
         mode=mode,
-        trust_domain="cluster.local",
+        trust_domain=TrustDomain("cluster.local"),
         ports=(inbound,),
         upstreams=(),
         resolvers=(),
@@ -71,7 +72,7 @@ def write(nginx: Nginx, authority: Authority, run: Path, *, mode: str, inbound: 
             key=encode_key(leaf.key),
             certificate=encode_chain(leaf.chain),
             bundle=authority.bundle,
-            nginx=render(config).encode(),
+            nginx=render_pod(config).encode(),
         ),
     )
     return leaf
@@ -216,7 +217,7 @@ def test_a_reload_under_load_cuts_no_open_connection_and_fails_no_new_one(
 
 def _renew(server: Pod, authority: Authority, context: ssl.SSLContext) -> None:
     """Write a new generation, reload, wait until it is served."""
-    inbound = Inbound(server.port, server.app.port)
+    inbound = PortPair(server.port, server.app.port)
     serial = write(server.nginx, authority, server.run, mode="mtls", inbound=inbound).chain[0].serial_number
     own(server.run)
     server.master.send_signal(signal.SIGHUP)

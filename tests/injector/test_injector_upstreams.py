@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from contract.grammar import Upstream
+from contract.identity import TrustDomain
 from injector import generation
 from injector.enroll.certificate import encode_chain, encode_key
 from injector.generation import Generation
-from injector.nginx.endpoints import Upstream
-from injector.nginx.render import Config, render
+from injector.nginx.render import Config, render_pod
 from lab.nginx import Nginx
 from tests.injector.authority import Authority, Leaf
 from tests.injector.peers import GREETING, Dns, dns_server, talk, tls_app
@@ -46,7 +47,7 @@ def dialer(nginx: Nginx, authority: Authority, workshop: Path, *, far_port: int)
             run=run,
             listen=("127.0.0.1",),
             mode="mtls",
-            trust_domain="cluster.local",
+            trust_domain=TrustDomain("cluster.local"),
             ports=(),
             upstreams=(Upstream("127.0.1.1", port, NAME, far_port),),
             resolvers=(f"127.0.0.1:{dns.port}",),
@@ -58,7 +59,7 @@ def dialer(nginx: Nginx, authority: Authority, workshop: Path, *, far_port: int)
                 key=encode_key(leaf.key),
                 certificate=encode_chain(leaf.chain),
                 bundle=authority.bundle,
-                nginx=render(config).encode(),
+                nginx=render_pod(config).encode(),
             ),
         )
         with serving(nginx, run, log):

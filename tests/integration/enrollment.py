@@ -163,7 +163,7 @@ def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
             "PODTLS_ZONE": ZONE,
             "PODTLS_SERVING_NAMES": "localhost",
             "PODTLS_REPLICA": "podtls-ca-0",
-            "PODTLS_FRONT_PORT": str(port),
+            "PODTLS_EDGE_PORT": str(port),
             "PODTLS_LISTEN": ADDRESS,
         }
         for arguments in (["create", str(directory / "authority")], ["bootstrap"]):

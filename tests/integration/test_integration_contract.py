@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from injector.nginx import render as nginx_conf
+from injector.nginx.render import Config, render_pod
 from injector.settings import Settings
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
@@ -43,8 +43,8 @@ def read_by_injector(raw: dict[str, Any], settings: InjectionSettings, defaults:
 
 
 def configuration(settings: Settings, run: Path, nginx: Nginx) -> str:
-    return nginx_conf.render(
-        nginx_conf.Config(
+    return render_pod(
+        Config(
             run=run,
             listen=("127.0.0.1",),
             mode=settings.mode,
@@ -83,7 +83,7 @@ def test_injector_reads_every_golden_as_the_webhook_meant_it(case: str, mode: st
     settings = read_by_injector(raw, pod_settings(authority), defaults)
 
     assert [(each.tls, each.app) for each in settings.ports] == [(each.tls, each.app) for each in plan.ports]
-    assert [(each.address, each.port, each.host, each.host_port) for each in settings.upstreams] == [
+    assert [(each.address, each.port, each.host, each.remote_port) for each in settings.upstreams] == [
         (each.address, each.port, each.host, each.remote_port) for each in plan.upstreams
     ]
     assert (settings.mode, settings.budget) == (plan.mode, plan.budget_seconds)
@@ -122,8 +122,8 @@ def test_whatever_the_webhook_admits_the_injector_reads(
 
     if isinstance(decided(raw, settings=settings), Inject):
         found = read_by_injector(raw, settings)
-        text = nginx_conf.render(
-            nginx_conf.Config(Path("/r"), ("0.0.0.0",), "mtls", "cluster.local", found.ports, found.upstreams, ())  # noqa: S104 - text only
+        text = render_pod(
+            Config(Path("/r"), ("0.0.0.0",), "mtls", found.identity.trust_domain, found.ports, found.upstreams, ())  # noqa: S104 - text only
         )
         # Nothing of a user's but ports and names gets into the text.
         assert text.count("{") == text.count("}")

@@ -151,7 +151,7 @@ def test_four_slow_bodies_delay_nobody_and_reach_no_log(nginx: Nginx, authority:
 def test_flood_from_one_address_stops_no_other_and_only_the_answered_are_recorded(
     nginx: Nginx, authority: Authority, workshop: Path
 ) -> None:
-    limits = {"PODTLS_FRONT_RATE": "1", "PODTLS_FRONT_BURST": "5"}
+    limits = {"PODTLS_EDGE_RATE": "1", "PODTLS_EDGE_BURST": "5"}
 
     with webhook_door(nginx, authority, workshop, front_environ=limits) as door:
         flood = [door.review(source="127.0.0.2") for _ in range(40)]

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from contract.names import AUDIENCE, CAPTURES, FRONT_PORT, MODES, PORT_NAME
+from contract.names import AUDIENCE, CAPTURES, EDGE_PORT, MODES, PORT_NAME
 
 FOLDER = Path(__file__).parents[2] / "manifests"
 INSTALL = Path(__file__).parents[2] / "docs/install.md"
@@ -299,7 +299,7 @@ def test_network_policies_name_ports_by_number() -> None:
 
     opened = {port["port"] for each in policies for rule in each["spec"].get("ingress", ()) for port in rule["ports"]}
 
-    assert opened == served == {FRONT_PORT}
+    assert opened == served == {EDGE_PORT}
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
