@@ -60,13 +60,21 @@ def _make(images: Sequence[Image], fill: Callable[[Path], None], key: str) -> No
     shutil.rmtree(work, ignore_errors=True)  # What a killed build left; we hold the lock.
     work.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=work) as name:
+        stale = _dangling()
         fill(Path(name))
+        for leaf in sorted(stale & _dangling()):
+            _buildah("rmi", leaf)
         for image in images:
             unfinished = Path(name) / "image.tar"
             _buildah("push", "--quiet", image.name, f"docker-archive:{unfinished}:{image.name}")
             for older in image.archive.parent.glob(f"{_stem(image.name)}-{'?' * len(key)}.tar"):
                 older.unlink()
             unfinished.rename(image.archive)
+
+
+def _dangling() -> set[str]:
+    # What earlier builds of changed sources left: half a gigabyte each. A stage that is used again is no leaf any more.
+    return set(_buildah("images", "--filter=dangling=true", "--quiet").split())
 
 
 def _stem(name: str) -> str:
