@@ -5,13 +5,15 @@ pod may edit it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Self
 
 from contract.errors import StatusAnnotationError, quote
 from contract.grammar import is_record_id
 
 _EXPECTED: Final = "a JSON object with the strings version, mode, ports and record (32 hexadecimal digits, or empty)"
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class InjectionStatus:
             raise StatusAnnotationError(f"record {quote(self.record)}: expected 32 hexadecimal digits, or none")
 
     def __str__(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return _ENCODER.encode({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def parse(cls, text: str) -> Self:

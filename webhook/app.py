@@ -47,6 +47,7 @@ def create_app(settings: Settings, log: Log) -> Flask:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     journal = Journal(log, settings.replica, metrics)
+    policy = settings.pods.policy
     bundle_file = settings.trust_bundle_file
     bundle = ReloadedValue([bundle_file], partial(load_bundle, bundle_file))
 
@@ -62,7 +63,7 @@ def create_app(settings: Settings, log: Log) -> Flask:
         with metrics.seconds.time():
             arrival = _receive(Defaults(mode, capture), settings, bundle)
             request = parse_request(arrival.body)
-            decision = decide(request, arrival.defaults, arrival.settings.pods.policy)
+            decision = decide(request, arrival.defaults, policy)
             match decision:
                 case Inject():
                     operations = inject(request.pod, decision, arrival.record_id, arrival.settings)
@@ -77,7 +78,7 @@ def create_app(settings: Settings, log: Log) -> Flask:
         _check_content_type()
         with metrics.seconds.time():
             workload = parse_workload(http.get_data(cache=False))
-            return Response(warn_of_pods(workload, Defaults(mode, capture), settings.pods.policy), mimetype=_JSON)
+            return Response(warn_of_pods(workload, Defaults(mode, capture), policy), mimetype=_JSON)
 
     add_probe_routes(app, check_ready)
     add_metrics_route(app, registry, settings.metrics_directory)

@@ -108,7 +108,7 @@ def _build_environment(plan: Inject, settings: InjectionSettings) -> list[dict[s
         _build_field_variable(ENV_SERVICE_ACCOUNT, "spec.serviceAccountName"),
         _build_variable(ENV_MODE, plan.mode),
         _build_variable(ENV_PORTS, plan.ports_text),
-        _build_variable(ENV_UPSTREAMS, ",".join(str(upstream) for upstream in plan.upstreams)),
+        _build_variable(ENV_UPSTREAMS, ",".join(str(dialled.upstream) for dialled in plan.upstreams)),
         _build_variable(ENV_BUDGET, str(plan.budget_seconds)),
     ]
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
+from contract.grammar import PortPair
 from contract.names import CAPTURE, INJECT, INJECT_DISABLED, MODE
 from webhook.errors import RefusedError
 from webhook.managed import find_mirrored_images
@@ -26,9 +27,9 @@ from webhook.ports import choose_ports, find_port_sysctl, find_privileged_ports
 from webhook.refusals import check_name_clashes, check_port_sysctl, check_reserved_names, check_supported
 from webhook.request import AdmissionRequest
 from webhook.settings import Policy
-from webhook.upstreams import Upstream, plan_upstreams
+from webhook.upstreams import DialledUpstream, plan_upstreams
 from webhook.warnings import warn_of_left_containers, warn_of_surprises, warn_of_weaker_mode
-from webhook.wishes import PortPair, parse_wishes
+from webhook.wishes import parse_wishes
 
 _BUDGET_SECONDS: Final = 60
 # A Pod that is never restarted gets one chance only.
@@ -59,7 +60,7 @@ class Inject:
     warnings: tuple[str, ...]
     mode: str
     ports: tuple[PortPair, ...]
-    upstreams: tuple[Upstream, ...]
+    upstreams: tuple[DialledUpstream, ...]
     budget_seconds: int
     mirrored_images: Mapping[str, str]
     set_resources: bool
@@ -121,7 +122,7 @@ def _find_skip_reason(pod: Pod) -> str:
 
 def _plan(request: AdmissionRequest, defaults: Defaults, policy: Policy) -> Inject:
     pod = request.pod
-    wishes = parse_wishes(pod.annotations, request.namespace, policy.zone)
+    wishes = parse_wishes(pod.annotations)
     check_supported(MODE, wish=wishes.mode, default=defaults.mode)
     check_supported(CAPTURE, wish=wishes.capture, default=defaults.capture)
     check_reserved_names(pod)

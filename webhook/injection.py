@@ -4,11 +4,11 @@ Operations only add. What carries reserved names is managed by podtls: where it 
 is replaced in its place, and the operation's `note` says so. Injecting an injected Pod gives no operations.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
 from contract.names import INJECTED, SIDECAR_CONTAINER, STATUS, VERSION
+from contract.status_annotation import InjectionStatus
 from webhook.containers import build_init_container, build_sidecar, build_volumes
 from webhook.decision import Inject
 from webhook.jsonpatch import Operation, append, prepend, put
@@ -86,16 +86,15 @@ def _add_sysctl(pod: Pod, plan: Inject) -> list[Operation]:
 
 
 def _put_metadata(pod: Pod, plan: Inject, record_id: str, *, changed: bool) -> list[Operation]:
-    status = {"version": VERSION, "mode": plan.mode, "ports": plan.ports_text}
-    text = orjson.dumps({**status, "record": record_id}).decode()
+    status = InjectionStatus(VERSION, plan.mode, plan.ports_text, record_id)
     if not pod.has_metadata:
-        members = {"labels": {INJECTED: "true"}, "annotations": {STATUS: text}}
+        members = {"labels": {INJECTED: "true"}, "annotations": {STATUS: str(status)}}
         return [Operation("add", "/metadata", members)]
     label = _put_member(_LABELS, pod.labels, INJECTED, "true")
     # `podtls inject` has no record and writes an empty id, the same one each time.
-    if not changed and not label and pod.status == {**status, "record": pod.earlier_record or record_id}:
+    if not changed and not label and pod.status == replace(status, record=pod.earlier_record or record_id):
         return []
-    return [*label, *_put_member(_ANNOTATIONS, pod.annotations, STATUS, text)]
+    return [*label, *_put_member(_ANNOTATIONS, pod.annotations, STATUS, str(status))]
 
 
 def _put_member(path: str, present: dict[str, str | None], key: str, value: str) -> list[Operation]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from contract.status_annotation import InjectionStatus
 from webhook.errors import ReviewError
-from webhook.wishes import is_mirror_pod, read_record, read_status
+from webhook.wishes import has_status, is_mirror_pod, read_earlier_record, read_status
 
 # What goes verbatim into the evidence log is as flat as Kubernetes has it, so that no nesting can break its encoding.
 Scalar = str | bool | None | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -90,7 +91,8 @@ class WirePod(msgspec.Struct, frozen=True, rename="camel"):
 class Pod:
     """What we read of a Pod. Absent, null and empty are one: an empty container or an empty string.
 
-    `annotations` are for wishes.py and for the patch alone; `status` is podtls.io/status, None where it is absent.
+    `annotations` are for wishes.py and for the patch alone. `status` is podtls.io/status, None unless it is exactly as
+    podtls writes it; `earlier_record` is the id that it names, else empty.
     """
 
     has_metadata: bool
@@ -98,7 +100,9 @@ class Pod:
     generate_name: str
     labels: dict[str, str | None]
     annotations: dict[str, str | None]
-    status: dict[str, Any] | None
+    has_status: bool
+    status: InjectionStatus | None
+    earlier_record: str
     mirror: bool
     owners: list[dict[str, Any]]
     containers: list[Container]
@@ -115,11 +119,6 @@ class Pod:
     restart_policy: str
     service_account: str
 
-    @property
-    def earlier_record(self) -> str:
-        """The id of the record that injected this Pod before, by its own account; empty where there is none."""
-        return read_record(self.status)
-
 
 def parse_pod(raw: dict[str, Any]) -> Pod:
     """Reads a Pod, or a pod template, that somebody parsed already; raises ReviewError naming the wrong field."""
@@ -132,14 +131,17 @@ def parse_pod(raw: dict[str, Any]) -> Pod:
 def flatten_pod(wire: WirePod) -> Pod:
     """Flattens the wire struct; raises msgspec.ValidationError where an init container is malformed."""
     metadata, spec = wire.metadata or _Metadata(), wire.spec
+    annotations = metadata.annotations or {}
     return Pod(
         has_metadata=wire.metadata is not None,
         name=metadata.name or "",
         generate_name=metadata.generate_name or "",
         labels=metadata.labels or {},
-        annotations=metadata.annotations or {},
-        status=read_status(metadata.annotations or {}),
-        mirror=is_mirror_pod(metadata.annotations or {}),
+        annotations=annotations,
+        has_status=has_status(annotations),
+        status=read_status(annotations),
+        earlier_record=read_earlier_record(annotations),
+        mirror=is_mirror_pod(annotations),
         owners=metadata.owner_references or [],
         containers=spec.containers or [],
         init_containers=msgspec.convert(spec.init_containers or [], list[Container]),

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from contract.grammar import LARGEST_PORT, PortPair
 from contract.names import FIRST_TLS_PORT, PORT_NAME, PORTS, UPSTREAMS
 from webhook.errors import RefusedError
 from webhook.managed import RESERVED_CONTAINERS
 from webhook.pods import Container, Pod
-from webhook.upstreams import Upstream
-from webhook.wishes import MAX_PORT, PortPair, Wish, Wishes
+from webhook.upstreams import DialledUpstream
+from webhook.wishes import Wish, Wishes
 
 UNPRIVILEGED: Final = 1024
 # Lets Nginx, which is not root, listen on ports below 1024.
@@ -21,15 +22,15 @@ _SHOWN: Final = 10
 RESERVED_NAME: Final = re.compile(rf"{PORT_NAME}(-[0-9]{{1,8}})?")
 
 
-def choose_ports(pod: Pod, wishes: Wishes, upstreams: Iterable[Upstream]) -> tuple[PortPair, ...]:
+def choose_ports(pod: Pod, wishes: Wishes, upstreams: Iterable[DialledUpstream]) -> tuple[PortPair, ...]:
     """Returns the wished port pairs, else a free TLS port for every TCP containerPort of the app containers.
 
     Raises RefusedError where a port does not belong to the Pod, or is used already.
     """
-    foreign = find_foreign_containers(pod)
-    dialled = {upstream.port for upstream in upstreams}
-    own = {number for container in foreign for number in _list_numbers(container)}
-    used = {number for container in foreign for number in _list_numbers(container, protocols=None)}
+    listening = _list_ports(find_foreign_containers(pod))
+    dialled = {dialled.upstream.port for dialled in upstreams}
+    own = {number for number, protocol in listening if protocol == "TCP"}
+    used = {number for number, _ in listening}
     # An app listens on all addresses, so Nginx could not listen on the same port of 127.0.1.N.
     if wishes.upstreams and (collision := sorted(dialled & own)):
         raise wishes.upstreams.build_refusal(f"ports that no container listens on, but {collision[0]} is the pod's own")
@@ -39,9 +40,9 @@ def choose_ports(pod: Pod, wishes: Wishes, upstreams: Iterable[Upstream]) -> tup
     return wishes.ports.value
 
 
-def find_privileged_ports(pairs: Iterable[PortPair], upstreams: Iterable[Upstream]) -> list[int]:
+def find_privileged_ports(pairs: Iterable[PortPair], upstreams: Iterable[DialledUpstream]) -> list[int]:
     """Returns the ports below 1024 on which Nginx has to listen, the lowest first."""
-    listening = [*(pair.tls for pair in pairs), *(upstream.port for upstream in upstreams)]
+    listening = [*(pair.tls for pair in pairs), *(dialled.upstream.port for dialled in upstreams)]
     return sorted({port for port in listening if port < UNPRIVILEGED})
 
 
@@ -64,8 +65,8 @@ def find_reserved_port_names(container: Container) -> list[str]:
 
 
 def _choose_default_pairs(pod: Pod, used: set[int]) -> tuple[PortPair, ...]:
-    app_ports = dict.fromkeys(number for container in pod.containers for number in _list_numbers(container))
-    free = (port for port in range(FIRST_TLS_PORT, MAX_PORT + 1) if port not in used)
+    app_ports = dict.fromkeys(number for number, protocol in _list_ports(pod.containers) if protocol == "TCP")
+    free = (port for port in range(FIRST_TLS_PORT, LARGEST_PORT + 1) if port not in used)
     pairs = tuple(PortPair(tls, app) for app, tls in zip(app_ports, free, strict=False))
     if len(app_ports) > MAX_PAIRS:
         raise RefusedError(
@@ -89,11 +90,11 @@ def _check_wish(wish: Wish[tuple[PortPair, ...]], *, own: set[int], used: set[in
             raise wish.build_refusal(f"TLS ports that are not a port of {UPSTREAMS}, but {pair.tls} is")
 
 
-def _list_numbers(container: Container, *, protocols: tuple[str, ...] | None = ("TCP",)) -> list[int]:
+def _list_ports(containers: Iterable[Container]) -> list[tuple[int, str]]:
+    """Number and protocol of every containerPort that the API server would accept."""
     return [
-        port.container_port
-        for port in container.ports or []
-        if port.container_port is not None
-        and 1 <= port.container_port <= MAX_PORT
-        and (protocols is None or (port.protocol or "TCP") in protocols)
+        (port.container_port, port.protocol or "TCP")
+        for container in containers
+        for port in container.ports or ()
+        if port.container_port is not None and 1 <= port.container_port <= LARGEST_PORT
     ]

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from contract.names import CAPTURE, MODE, UPSTREAM_NETWORK, UPSTREAMS, VERSION
+from contract.names import CAPTURE, MODE, SUPPORTED_CAPTURES, SUPPORTED_MODES, UPSTREAM_NETWORK, UPSTREAMS, VERSION
 from webhook.errors import RefusedError, shown
 from webhook.managed import RESERVED_CONTAINERS, is_injected, is_reserved_volume
 from webhook.pods import Container, Pod
 from webhook.ports import SYSCTL, find_foreign_containers, find_port_sysctl, find_reserved_port_names
-from webhook.upstreams import Upstream, is_upstream_address
+from webhook.upstreams import DialledUpstream, is_upstream_address
 
-_SUPPORTED: Final = {MODE: ("mtls", "tls"), CAPTURE: ("port",)}
+_SUPPORTED: Final = {MODE: SUPPORTED_MODES, CAPTURE: SUPPORTED_CAPTURES}
 # More than any injection ever left in a Pod; each of them would be an operation, and a part of the record.
 _MAX_MANAGED: Final = 512
 
@@ -40,7 +40,7 @@ def check_reserved_names(pod: Pod) -> None:
         raise RefusedError(f"{managed} init containers, volumes and hostAliases carry names reserved for podtls")
 
 
-def check_name_clashes(pod: Pod, upstreams: Iterable[Upstream], ca_host: str) -> None:
+def check_name_clashes(pod: Pod, upstreams: Iterable[DialledUpstream], ca_host: str) -> None:
     """Refuses host aliases in our network without our containers, and names that would lead past Nginx or the CA."""
     if not is_injected(pod):
         for alias in pod.raw_host_aliases:
@@ -48,8 +48,8 @@ def check_name_clashes(pod: Pod, upstreams: Iterable[Upstream], ca_host: str) ->
                 address = shown(alias.get("ip"))
                 raise RefusedError(f"hostAliases: {address} is in {UPSTREAM_NETWORK}, which is reserved for podtls")
     taken = _find_foreign_aliases(pod)
-    for upstream in upstreams:
-        for name in upstream.names:
+    for dialled in upstreams:
+        for name in dialled.names:
             if name in taken:
                 raise RefusedError(f"annotation {UPSTREAMS}: {name} has an entry in hostAliases already")
             if name == ca_host:

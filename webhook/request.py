@@ -3,18 +3,16 @@
 https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#webhook-request-and-response
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from contract.dns import is_label
 from webhook.errors import ReviewError, ReviewTooLargeError, shown
 from webhook.pods import Flat, Pod, WirePod, flatten_pod, parse_pod
 
 API_VERSION: Final = "admission.k8s.io/v1"
-# A namespace goes into names that Nginx reads (RFC 1123 label).
-NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # The requester and the owners of the Pod are written to the log as they are; no sender may fill it.
 _MAX_EVIDENCE: Final = 128 * 1024
 
@@ -79,7 +77,7 @@ def build_request(raw: dict[str, Any], *, namespace: str) -> AdmissionRequest:
 
     Raises ReviewError naming the field that is not a Pod's, or the namespace that is malformed.
     """
-    _check(NAMESPACE.fullmatch(namespace), "namespace", namespace, "an RFC 1123 label")
+    _check(is_label(namespace), "namespace", namespace, "an RFC 1123 label")
     pod = parse_pod(raw)
     return AdmissionRequest(uid="", namespace=namespace, name=pod.name, dry_run=False, user_info={}, pod=pod)
 
@@ -96,7 +94,8 @@ def _check_envelope(review: _WireReview) -> None:
     named = f"{resource.group or 'core'}/{resource.version} {resource.kind}"
     _check(named == "core/v1 Pod", "request.kind", named, "core/v1 Pod")
     _check(not request.sub_resource, "request.subResource", request.sub_resource, "none")
-    _check(NAMESPACE.fullmatch(request.namespace or ""), "request.namespace", request.namespace, "an RFC 1123 label")
+    # It goes into names that Nginx reads.
+    _check(is_label(request.namespace or ""), "request.namespace", request.namespace, "an RFC 1123 label")
     if request.object is None:
         raise ReviewError("request.object: missing")
     objects = f"{request.object.api_version} {request.object.kind}"

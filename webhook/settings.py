@@ -5,37 +5,44 @@
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from contract.dns import parse_zone
+from contract.errors import ContractError
 from contract.grammar import CAEndpoint
-from contract.names import RUN_AS_USER
+from contract.identity import TrustDomain
+from contract.names import (
+    CA_SERVICE,
+    DEFAULT_CA_URL,
+    DEFAULT_LOG,
+    DEFAULT_TRUST_DOMAIN,
+    DEFAULT_ZONE,
+    ENV_CA_URL,
+    ENV_INIT_IMAGE,
+    ENV_LOG,
+    ENV_REPLICA,
+    ENV_TRUST_BUNDLE_FILE,
+    ENV_TRUST_DOMAIN,
+    ENV_ZONE,
+    RUN_AS_USER,
+)
 from webhook.errors import SettingsError
 
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-# In a zone called `svc`, web.shop.svc.svc would be a Service of `shop` and a pod of a Service in a namespace `svc`.
-_ZONE: Final = re.compile(rf"(?!svc\Z)(?=.{{1,200}}\Z){_LABEL}(\.{_LABEL})*")
-# As the CA has it (contract/identity.py): it is the leaf's O as well, which ends at 64 characters.
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 # https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/, the spellings that we need of it.
 _CPU: Final = re.compile(r"[1-9][0-9]{0,5}m?")
 _MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi)")
 _BOOLEANS: Final = {"true": True, "false": False}
 _MAX_UID: Final = 2**31 - 1
-
-
-_DEFAULT_ZONE: Final = "cluster.local"
-_DEFAULT_CA_HOST: Final = "podtls-ca.podtls-system.svc"
 # The fields of PodSettings that are plain texts, and where they are read.
 _TEXTS: Final = {
-    "image": "PODTLS_INIT_IMAGE",
-    "ca_url": "PODTLS_CA_URL",
-    "trust_domain": "PODTLS_TRUST_DOMAIN",
-    "zone": "PODTLS_ZONE",
+    "image": ENV_INIT_IMAGE,
+    "ca_url": ENV_CA_URL,
+    "trust_domain": ENV_TRUST_DOMAIN,
+    "zone": ENV_ZONE,
     "cpu": "PODTLS_CPU",
     "memory": "PODTLS_MEMORY",
 }
@@ -45,8 +52,8 @@ _TEXTS: Final = {
 class Policy:
     """What `decide` knows of the administrator's choice. `mirrored_image` None: no image of a mirror is accepted."""
 
-    zone: str = _DEFAULT_ZONE
-    ca_host: str = _DEFAULT_CA_HOST
+    zone: str = DEFAULT_ZONE
+    ca_host: str = CA_SERVICE
     mirrored_image: str | None = None
 
 
@@ -59,20 +66,19 @@ class PodSettings:
     """
 
     image: str
-    ca_url: str = f"https://{_DEFAULT_CA_HOST}"
-    trust_domain: str = "cluster.local"
-    zone: str = _DEFAULT_ZONE
+    ca_url: str = DEFAULT_CA_URL
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
+    zone: str = DEFAULT_ZONE
     run_as_user: int | None = RUN_AS_USER
     accept_image_rewrite: bool = False
     cpu: str = "100m"
     memory: str = "96Mi"
 
     def __post_init__(self) -> None:
-        domain = _TRUST_DOMAIN.fullmatch(self.trust_domain)
-        _check("PODTLS_INIT_IMAGE", self.image, ok=_IMAGE.fullmatch(self.image), expected="an image reference")
-        _check("PODTLS_TRUST_DOMAIN", self.trust_domain, ok=domain, expected="a DNS name of 64 characters at most")
-        _check("PODTLS_ZONE", self.zone, ok=_ZONE.fullmatch(self.zone), expected="a DNS name, and not svc")
-        _check("PODTLS_CA_URL", self.ca_url, ok=_is_door(self.ca_url), expected="https://host[:port]")
+        _check_grammar(ENV_TRUST_DOMAIN, self.trust_domain, TrustDomain)
+        _check_grammar(ENV_ZONE, self.zone, parse_zone)
+        _check_grammar(ENV_CA_URL, self.ca_url, CAEndpoint.parse)
+        _check(ENV_INIT_IMAGE, self.image, ok=_IMAGE.fullmatch(self.image), expected="an image reference")
         _check("PODTLS_CPU", self.cpu, ok=_CPU.fullmatch(self.cpu), expected="a quantity such as 100m or 1")
         _check("PODTLS_MEMORY", self.memory, ok=_MEMORY.fullmatch(self.memory), expected="a quantity such as 96Mi")
         in_range = self.run_as_user is None or 0 < self.run_as_user <= _MAX_UID
@@ -81,8 +87,8 @@ class PodSettings:
     @property
     def policy(self) -> Policy:
         """What `decide` needs of all this."""
-        ca_host = urlsplit(self.ca_url).hostname or ""
-        return Policy(self.zone, ca_host, self.image if self.accept_image_rewrite else None)
+        host = CAEndpoint.parse(self.ca_url).host
+        return Policy(self.zone, host, self.image if self.accept_image_rewrite else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +114,9 @@ class Settings:
         """Reads PODTLS_* variables; raises SettingsError naming the variable that is missing or wrong."""
         return cls(
             pods=_read_pod_settings(environment),
-            trust_bundle_file=Path(environment.get("PODTLS_TRUST_BUNDLE_FILE", "/var/run/podtls-bundle/ca.crt")),
-            log=Path(environment.get("PODTLS_LOG", "/var/log/podtls/evidence.jsonl")),
-            replica=environment.get("PODTLS_REPLICA") or socket.gethostname(),
+            trust_bundle_file=Path(environment.get(ENV_TRUST_BUNDLE_FILE, "/var/run/podtls-bundle/ca.crt")),
+            log=Path(environment.get(ENV_LOG, DEFAULT_LOG)),
+            replica=environment.get(ENV_REPLICA) or socket.gethostname(),
             metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
         )
 
@@ -125,15 +131,6 @@ def _read_pod_settings(environment: Mapping[str, str]) -> PodSettings:
     return PodSettings(**{"image": "", **given})
 
 
-def _is_door(url: str) -> bool:
-    """Asks the injector itself, which has to dial it."""
-    try:
-        CAEndpoint.parse(url)
-    except ValueError:
-        return False
-    return True
-
-
 def _parse_user(text: str) -> int | None:
     if text == "none":
         return None
@@ -144,6 +141,13 @@ def _parse_user(text: str) -> int | None:
 def _parse_boolean(name: str, text: str) -> bool:
     _check(name, text, ok=text in _BOOLEANS, expected="true or false")
     return _BOOLEANS[text]
+
+
+def _check_grammar(name: str, text: str, parse: Callable[[str], object]) -> None:
+    try:
+        parse(text)
+    except ContractError as error:
+        raise SettingsError(f"{name}: {error}") from error
 
 
 def _check(name: str, got: object, *, ok: object, expected: str) -> None:

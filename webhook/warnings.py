@@ -44,7 +44,7 @@ def warn_of_left_containers(pod: Pod) -> list[str]:
 
 
 def _warn_of_copy(pod: Pod) -> list[str]:
-    return [_COPY] if is_injected(pod) and INJECTED not in pod.labels and pod.status is None else []
+    return [_COPY] if is_injected(pod) and INJECTED not in pod.labels and not pod.has_status else []
 
 
 def _warn_of_mirrored_images(policy: Policy, images: Iterable[str]) -> list[str]:

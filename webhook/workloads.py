@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
+from contract.dns import is_label
 from webhook.decision import Defaults, Deny, Inject, Skip, decide
 from webhook.errors import ReviewError
 from webhook.pods import WirePod, flatten_pod
-from webhook.request import NAMESPACE, AdmissionRequest
+from webhook.request import AdmissionRequest
 from webhook.response import allow_with_warnings
 from webhook.settings import Policy
 
@@ -67,7 +68,7 @@ def parse_workload(body: bytes) -> Workload:
     # Nesting beyond the interpreter's limit is the sender's fault, not ours.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReviewError(f"not an AdmissionReview of a workload: {error}") from error
-    if not NAMESPACE.fullmatch(request.namespace):
+    if not is_label(request.namespace):
         raise ReviewError("request.namespace: expected an RFC 1123 label")
     pods = AdmissionRequest(uid=request.uid, namespace=request.namespace, name="", dry_run=False, user_info={}, pod=pod)
     return Workload(request.uid, request.object.kind, pods)

@@ -6,6 +6,7 @@ What the caller may not read is a note, not a silence.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from contract.dns import is_label
 from contract.names import INJECTED
 from podtls.check.namespaces import is_enrolled_namespace
 from podtls.check.trust import Certificates, parse_bundle
@@ -19,7 +20,6 @@ from podtls.status import services
 from podtls.status.enrolled import EnrolledPod, describe_enrolled
 from podtls.status.services import FailedCreate, PlaintextPort, ServiceBackend
 from podtls.status.unenrolled import NamespaceAdmission, UnenrolledPod, explain_unenrolled, is_enrolled
-from webhook.request import NAMESPACE
 
 _ZONE: Final = "PODTLS_ZONE"
 
@@ -128,7 +128,7 @@ def _list_enrolled(cluster: ClusterReader) -> dict[str, Object | None]:
 
 def _read_namespace(reader: _Reader, name: str) -> Object | None:
     # The name becomes part of paths.
-    if not NAMESPACE.fullmatch(name):
+    if not is_label(name):
         raise InputError(f"--namespace: got {name!r}, expected an RFC 1123 label")
     before = len(reader.notes)
     found = reader.read(f"{installation.NAMESPACES}/{name}", "whether it is enrolled is not known")

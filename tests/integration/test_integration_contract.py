@@ -82,10 +82,8 @@ def test_injector_reads_every_golden_as_the_webhook_meant_it(case: str, mode: st
 
     settings = read_by_injector(raw, pod_settings(authority), defaults)
 
-    assert [(each.tls, each.app) for each in settings.ports] == [(each.tls, each.app) for each in plan.ports]
-    assert [(each.address, each.port, each.host, each.remote_port) for each in settings.upstreams] == [
-        (each.address, each.port, each.host, each.remote_port) for each in plan.upstreams
-    ]
+    assert settings.ports == plan.ports
+    assert settings.upstreams == tuple(dialled.upstream for dialled in plan.upstreams)
     assert (settings.mode, settings.budget) == (plan.mode, plan.budget_seconds)
     assert str(settings.identity) == "spiffe://cluster.local/ns/shop/sa/checkout"
 

@@ -234,9 +234,13 @@ def test_document_that_is_no_workload_ends_in_one_line_and_64(
     ("wrong", "reason"),
     [
         pytest.param(["--image", "a b"], "--image: got 'a b', expected an image reference", id="image"),
-        pytest.param(["--zone", "-"], "--zone: got '-', expected a DNS name", id="zone"),
-        pytest.param(["--trust-domain", "A"], "--trust-domain: got 'A', expected a DNS name", id="trust domain"),
-        pytest.param(["--ca-url", "http://a"], "--ca-url: got 'http://a', expected https://host[:port]", id="CA URL"),
+        pytest.param(["--zone", "-"], "--zone: zone '-': expected a DNS name", id="zone"),
+        pytest.param(
+            ["--trust-domain", "A"], "--trust-domain: trust domain 'A': allowed are 1 to 64 of a-z", id="trust domain"
+        ),
+        pytest.param(
+            ["--ca-url", "http://a"], "--ca-url: 'http://a' is not of the form https://host[:port]", id="CA URL"
+        ),
         pytest.param(["--bundle", "/nowhere"], "--bundle: /nowhere: No such file or directory", id="bundle"),
         pytest.param(["--bundle", "/dev/null"], "--bundle: /dev/null: trust bundle: expected PEM", id="empty bundle"),
         pytest.param(["--mode", "none"], "'none' is not one of 'mtls', 'tls', 'permissive'", id="mode"),

@@ -72,7 +72,7 @@ def test_everything_can_be_set() -> None:
     ],
 )
 def test_wrong_setting_is_an_error_naming_the_variable(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable}: got "):
+    with pytest.raises(SettingsError, match=f"^{variable}: "):
         Settings.from_env({**IMAGE, variable: value})
 
 

@@ -2,8 +2,11 @@ from typing import Any
 
 import pytest
 
+from contract.grammar import Lifetime, PortPair, WantedUpstream
+from contract.names import LIFETIME, MODE, PORTS, UPSTREAMS
 from tests.webhook.world import annotated, decided, pod
 from webhook.decision import Deny, Inject
+from webhook.wishes import Wish, Wishes, parse_wishes
 
 HUGE = "8443=8080," * 10_000
 
@@ -27,6 +30,32 @@ BAD = [
     pytest.param(HUGE, id="100-kB"),
 ]
 VALUES = {"mode": "mtls", "capture": "port", "ports": "8443=8080", "upstreams": "payments:80", "lifetime": "24h"}
+
+
+def test_wishes_are_values_that_remember_their_text() -> None:
+    wishes = parse_wishes(
+        {
+            MODE: "tls",
+            LIFETIME: "1h",
+            PORTS: "8443=8080",
+            UPSTREAMS: "payments.shop:80",
+            "podtls.io/port": "8443",
+            "example.com/x": None,
+        }
+    )
+
+    assert wishes == Wishes(
+        mode="tls",
+        capture=None,
+        lifetime=Lifetime(3600),
+        ports=Wish(PORTS, "8443=8080", (PortPair(8443, 8080),)),
+        upstreams=Wish(UPSTREAMS, "payments.shop:80", (WantedUpstream("payments.shop", 80, 443),)),
+        unknown=("podtls.io/port",),
+    )
+
+
+def test_pod_without_annotations_of_ours_wishes_nothing() -> None:
+    assert parse_wishes({"example.com/x": "y"}) == Wishes(None, None, None, None, None, ())
 
 
 @pytest.mark.parametrize("value", BAD)
@@ -73,9 +102,9 @@ def test_null_is_as_bad_as_empty(key: str) -> None:
         pytest.param("8443=8080=1", "but not '8443=8080=1'", id="two-equal-signs"),
         pytest.param("8443=8080, 8444=8080", "but not ' 8444=8080'", id="space-after-comma"),
         pytest.param("8443=8080;", "but not '8443=8080;'", id="nginx-syntax"),
-        pytest.param("8443=8080,8443=8080", "each TLS port once, but 8443 is written twice", id="doubled"),
+        pytest.param("8443=8080,8443=8080", "no spaces; but port 8443 is listed twice", id="doubled"),
         pytest.param("8443=9999", "app ports that are TCP containerPorts of the pod (8080)", id="not-of-the-pod"),
-        pytest.param("8080=8080", "TLS ports that no container uses, but 8080 is used", id="in-use"),
+        pytest.param("8080=8080", "but port 8080 cannot be both a TLS port and a port of the app", id="its-own"),
     ],
 )
 def test_bad_ports_are_denied(value: str, reason: str) -> None:
@@ -83,6 +112,13 @@ def test_bad_ports_are_denied(value: str, reason: str) -> None:
 
     assert message.startswith("annotation podtls.io/ports: ")
     assert reason in message
+
+
+def test_tls_port_that_a_container_uses_is_denied() -> None:
+    raw = annotated(ports="9090=8080")
+    raw["spec"]["containers"][0]["ports"].append({"containerPort": 9090, "protocol": "UDP"})
+
+    assert refusal(raw).endswith("allowed: TLS ports that no container uses, but 9090 is used")
 
 
 def test_ports_of_a_pod_without_ports_are_denied() -> None:
@@ -129,7 +165,7 @@ def test_pod_with_more_ports_than_are_free_is_denied() -> None:
 
 def test_pod_with_absurdly_many_ports_is_denied_and_not_repeated_in_the_reason() -> None:
     ports = [{"containerPort": number} for number in range(2, 60_000)]
-    raw = annotated(ports="1=1")
+    raw = annotated(ports="8443=1")
     raw["spec"]["containers"][0]["ports"] = ports
 
     default = refusal(pod(containers=[{"name": "app", "ports": ports}]))
@@ -150,4 +186,4 @@ def test_lifetime_within_the_bounds_is_accepted(value: str) -> None:
 def test_lifetime_out_of_bounds_or_of_another_form_is_denied(value: str) -> None:
     message = refusal(annotated(lifetime=value))
 
-    assert "allowed: a whole number and s, m, h or d, such as 24h, from 60s to 604800s" in message
+    assert "allowed: a time such as 24h, from 60s to 604800s; but " in message
