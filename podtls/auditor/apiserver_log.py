@@ -5,7 +5,6 @@ https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/#audit-k8s-io
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +12,8 @@ from typing import Annotated, Final
 import msgspec
 
 from audit.log import TornLine
-from podtls.auditor.query import ReportTornLine
+from audit.pods import PodCreation
+from audit.query import ReportTornLine
 from podtls.errors import InputError
 from webhook.response import LATER_RECORD, RECORD
 
@@ -25,25 +25,6 @@ _ENDS: Final = ("ResponseComplete", "Panic")
 _KEYS: Final = tuple(f".podtls.io/{name}" for name in (RECORD, LATER_RECORD))
 # If none of its first lines is an event, a file is something else.
 _HEAD: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class PodCreation:
-    """How one creation of a pod ended, by the API server's audit log. `records` are the ids that it names.
-
-    `name` is empty where the API server was to generate it.
-    """
-
-    records: tuple[str, ...]
-    namespace: str
-    name: str
-    time: datetime
-    code: int
-    message: str
-
-    def __str__(self) -> str:
-        said = f": {self.message}" if self.message else ""
-        return f"the API server answered {self.code}{said}"
 
 
 class _Reference(msgspec.Struct, frozen=True):

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import click
 
+from audit import query
+from audit.pods import pod_of
 from audit.record import AdmissionRecord, Record, encode
-from podtls.auditor import query
 from podtls.auditor.reconcile_command import reconcile
 from podtls.auditor.show import print_record, report_torn_line
 from podtls.console import Columns, note, print_values, printable_json
@@ -126,7 +127,7 @@ def _format_row(record: Record) -> list[str]:
     is_dry = isinstance(record, AdmissionRecord) and record.dry_run
     decision = f"{record.decision} (dry run)" if is_dry else record.decision
     time = f"{record.time:%Y-%m-%dT%H:%M:%SZ}"
-    return [time, decision, record.namespace, query.pod_of(record), record.reason, record.id[:12]]
+    return [time, decision, record.namespace, pod_of(record), record.reason, record.id[:12]]
 
 
 def _print_yaml(found: Iterator[list[Record]], *, always: bool) -> None:

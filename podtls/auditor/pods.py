@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import orjson
 
+from audit.pods import ListedPod
 from contract.names import INJECTED, STATUS
 from podtls.errors import InputError
 from podtls.inject import documents
@@ -22,21 +22,6 @@ _KINDS: Final = ("Pod", "PodList", "List")
 _ALLOWED: Final = "allowed: a Pod or a List of Pods, as kubectl get pods -A -o json prints it"
 # Of podtls's own pods only the webhook's are labelled as injected.
 _OWN: Final = (installation.NAMESPACE, installation.WEBHOOK.name)
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPod:
-    """An injected pod, as the API server has it; `record` is the id that it names, empty where it names none.
-
-    `own`: a pod of podtls itself, enrolled by its manifest and not by the webhook.
-    """
-
-    namespace: str
-    name: str
-    uid: str
-    created: datetime
-    record: str
-    own: bool = False
 
 
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):

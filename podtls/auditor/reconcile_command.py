@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import click
 
-from podtls.auditor import query
-from podtls.auditor.apiserver_log import PodCreation, read_creations
+from audit import query
+from audit.pods import PodCreation
+from audit.reconcile import PodFinding, Reconciliation, RecordFate, reconcile_records
+from podtls.auditor.apiserver_log import read_creations
 from podtls.auditor.pods import read_listed_pods
-from podtls.auditor.reconcile import PodFinding, Reconciliation, RecordFate, reconcile_records
 from podtls.auditor.show import report_torn_line
 from podtls.console import count_noun, note, print_section, print_values
 from podtls.options import choose_logs, output_option, paths_argument, since_option, until_option

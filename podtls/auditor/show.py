@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from audit.log import TornLine
+from audit.pods import pod_of
+from audit.query import describe_relation, to_json
 from audit.record import AdmissionRecord, CertificateRecord, Record
-from podtls.auditor.query import describe_relation, pod_of, to_json
 from podtls.console import make_console, note, printable
 from podtls.inject.documents import to_yaml
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.pods import ListedPod, PodCreation
+from audit.reconcile import Reconciliation, reconcile_records
 from audit.record import Record
-from podtls.auditor.apiserver_log import PodCreation
-from podtls.auditor.pods import ListedPod
-from podtls.auditor.reconcile import Reconciliation, reconcile_records
 from tests.audit.records import TIME, admission, certificate
 
 ID = "a" * 32
@@ -211,7 +210,7 @@ def test_dry_runs_and_pods_that_were_not_injected_are_no_records_of_pods() -> No
             listed(),
             [],
             "two records of one id",
-            "2 different records have this id: one at most is ours",
+            "2 different records have this id: at most one is the webhook's",
             id="two records",
         ),
     ],

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from audit.pods import ListedPod, PodCreation, may_be_named, pod_of
 from audit.record import AdmissionRecord, Record, encode
 from contract.names import STATUS
-from podtls.auditor.apiserver_log import PodCreation
-from podtls.auditor.pods import ListedPod
-from podtls.auditor.query import may_be_named, pod_of
 
 Outcome = Literal["stored", "refused later", "not seen"]
 Fault = Literal[
@@ -102,7 +100,7 @@ class _Known:
     admissions: dict[str, list[_Admission]] = field(default_factory=dict)
     asked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     certificates: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
-    answers: dict[str, PodCreation] = field(default_factory=dict)
+    creations: dict[str, PodCreation] = field(default_factory=dict)
     pods: dict[str, list[ListedPod]] = field(default_factory=dict)
     latest: datetime | None = None
 
@@ -115,24 +113,28 @@ def reconcile_records(
     Pairing needs everything: choose what to show afterwards, by `within`.
     """
     listed = list({(pod.namespace, pod.name, pod.uid): pod for pod in pods}.values())
-    known = _known(records, [pod for pod in listed if not pod.own], creations)
-    findings = [finding for pods in known.pods.values() for pod in pods for finding in _of_pod(pod, known)]
+    known = _collect(records, [pod for pod in listed if not pod.own], creations)
+    findings = [finding for pods in known.pods.values() for pod in pods for finding in _check_pod(pod, known)]
     admitted = (each for same in known.admissions.values() for each in same)
     return Reconciliation(
-        (*findings, *_of_creations(creations, known)),
-        tuple(_fate(each, known) for each in admitted if each.decision == "inject" and not each.dry_run),
+        (*findings, *_check_creations(creations, known)),
+        tuple(
+            RecordFate(each.id, each.time, each.namespace, each.pod, *_decide_outcome(each, known))
+            for each in admitted
+            if each.decision == "inject" and not each.dry_run
+        ),
         tuple(listed),
     )
 
 
-def _known(records: Iterable[Record], pods: Iterable[ListedPod], creations: Iterable[PodCreation]) -> _Known:
-    known = _Known(answers={record: creation for creation in creations for record in creation.records})
+def _collect(records: Iterable[Record], pods: Iterable[ListedPod], creations: Iterable[PodCreation]) -> _Known:
+    known = _Known(creations={record: each for each in creations for record in each.records})
     for pod in pods:
         known.pods.setdefault(pod.record, []).append(pod)
     for record in records:
         known.latest = max(known.latest or record.time, record.time)
         if isinstance(record, AdmissionRecord):
-            _add(_slim(record), known)
+            _add(_keep_needed(record), known)
         elif record.decision == "issue":
             serials = known.certificates.setdefault(record.patch_record, {})
             serials.setdefault((record.namespace, record.pod), record.serial)
@@ -147,7 +149,7 @@ def _add(admission: _Admission, known: _Known) -> None:
         known.asked.setdefault(admission.review, []).append(admission.id)
 
 
-def _slim(record: AdmissionRecord) -> _Admission:
+def _keep_needed(record: AdmissionRecord) -> _Admission:
     return _Admission(
         id=record.id,
         time=record.time,
@@ -163,9 +165,9 @@ def _slim(record: AdmissionRecord) -> _Admission:
     )
 
 
-def _of_pod(pod: ListedPod, known: _Known) -> Iterator[PodFinding]:
-    if objection := _objection(pod, known):
-        yield PodFinding(objection[0], pod.created, pod.namespace, pod.name, pod.record, objection[1])
+def _check_pod(pod: ListedPod, known: _Known) -> Iterator[PodFinding]:
+    if fault := _find_fault(pod, known):
+        yield PodFinding(fault[0], pod.created, pod.namespace, pod.name, pod.record, fault[1])
     same = known.pods[pod.record] if pod.record else []
     if len(same) > 1:
         others = ", ".join(f"{other.namespace}/{other.name}" for other in same[: _OTHERS + 1] if other != pod)
@@ -173,32 +175,32 @@ def _of_pod(pod: ListedPod, known: _Known) -> Iterator[PodFinding]:
         yield PodFinding("two pods name one record", pod.created, pod.namespace, pod.name, pod.record, why)
 
 
-def _objection(pod: ListedPod, known: _Known) -> tuple[Fault, str] | None:
-    """Why there is not one record that is this pod's own."""
+def _find_fault(pod: ListedPod, known: _Known) -> tuple[Fault, str] | None:
+    """Why this pod does not have exactly one record of its own."""
     found = known.admissions.get(pod.record, [])
     if not found:
-        return "no record", _missing(pod, known)
+        return "no record", _explain_missing(pod, known)
     if len(found) > 1:
-        return "two records of one id", f"{len(found)} different records have this id: one at most is ours"
+        return "two records of one id", f"{len(found)} different records have this id: at most one is the webhook's"
     (record,) = found
     if not record.is_of(pod.namespace, pod.name):
         return "record of another pod", f"the record is of {record.namespace}/{record.pod}"
-    if why := _nothing_stored(record, known):
+    if why := _explain_nothing_stored(record, known):
         return "record of no stored pod", why
     return None
 
 
-def _nothing_stored(record: _Admission, known: _Known) -> str:
+def _explain_nothing_stored(record: _Admission, known: _Known) -> str:
     """Why no pod can have come of this record; empty where one can."""
     if record.decision != "inject":
         return f"the record says {record.decision}: nothing was injected"
     if record.dry_run:
         return "the record is of a dry run, which stores nothing"
-    answer = known.answers.get(record.id)
-    return str(answer) if answer and _is_refusal(answer) else ""
+    creation = known.creations.get(record.id)
+    return str(creation) if creation and _is_refusal(creation) else ""
 
 
-def _missing(pod: ListedPod, known: _Known) -> str:
+def _explain_missing(pod: ListedPod, known: _Known) -> str:
     if not pod.record:
         return f"{STATUS} names none: the webhook did not inject it"
     if known.latest and pod.created > known.latest:
@@ -206,8 +208,8 @@ def _missing(pod: ListedPod, known: _Known) -> str:
     return "in none of these files"
 
 
-def _of_creations(creations: Iterable[PodCreation], known: _Known) -> Iterator[PodFinding]:
-    """Records that the API server has met and nobody else has."""
+def _check_creations(creations: Iterable[PodCreation], known: _Known) -> Iterator[PodFinding]:
+    """Records that the API server's audit log names and these files do not have."""
     for creation in creations:
         for record in creation.records:
             if record not in known.admissions and record not in known.pods:
@@ -215,32 +217,27 @@ def _of_creations(creations: Iterable[PodCreation], known: _Known) -> Iterator[P
                 yield PodFinding("no record", creation.time, creation.namespace, creation.name, record, why)
 
 
-def _fate(record: _Admission, known: _Known) -> RecordFate:
-    outcome, why = _outcome(record, known)
-    return RecordFate(record.id, record.time, record.namespace, record.pod, outcome, why)
-
-
-def _outcome(record: _Admission, known: _Known) -> tuple[Outcome, str]:
-    answer = known.answers.get(record.id)
-    # Before all else: whoever copies the id of a refused pod has not made it a stored one.
-    if answer and _is_refusal(answer):
-        return "refused later", str(answer)
+def _decide_outcome(record: _Admission, known: _Known) -> tuple[Outcome, str]:
+    creation = known.creations.get(record.id)
+    # First of all: a copy of a refused pod's id does not make the pod a stored one.
+    if creation and _is_refusal(creation):
+        return "refused later", str(creation)
     for pod in known.pods.get(record.id, ()):
         if record.is_of(pod.namespace, pod.name):
             return "stored", f"pod {pod.name} names it"
     for (namespace, name), serial in known.certificates.get(record.id, {}).items():
         if record.is_of(namespace, name):
             return "stored", f"pod {name} got certificate {serial}"
-    if answer and answer.code == _CREATED:
-        return "stored", str(answer)
-    if answer and answer.code >= 500:
-        return "refused later", f"{answer} (after an error of its own it may have stored the pod)"
-    return "not seen", _unseen(record, answer, known)
+    if creation and creation.code == _CREATED:
+        return "stored", str(creation)
+    if creation and creation.code >= 500:
+        return "refused later", f"{creation} (after an error of its own it may have stored the pod)"
+    return "not seen", _explain_unseen(record, creation, known)
 
 
-def _unseen(record: _Admission, answer: PodCreation | None, known: _Known) -> str:
-    if answer:
-        return str(answer)
+def _explain_unseen(record: _Admission, creation: PodCreation | None, known: _Known) -> str:
+    if creation:
+        return str(creation)
     if again := [other for other in known.asked[record.review] if other != record.id]:
         return f"the same review was asked again: record {again[-1]}"
     if record.is_empty:
@@ -248,6 +245,6 @@ def _unseen(record: _Admission, answer: PodCreation | None, known: _Known) -> st
     return "refused later, replaced in a later round, asked again, or deleted since"
 
 
-def _is_refusal(answer: PodCreation) -> bool:
-    """Whether nothing was stored for certain; after 5xx that is not known."""
-    return 400 <= answer.code < 500
+def _is_refusal(creation: PodCreation) -> bool:
+    """Whether it is certain that nothing was stored; after 5xx it is not."""
+    return 400 <= creation.code < 500

@@ -1,4 +1,4 @@
-"""Reads the records that `podtls audit` shows: which files, which records, which belong together. Prints nothing."""
+"""Reads records from many logs, in order of time: which files, which records, which belong together. Writes nothing."""
 
 import contextlib
 import heapq
@@ -12,16 +12,15 @@ from typing import Any, Final
 
 import orjson
 
+from audit.errors import LogReadError
 from audit.log import TornLine, read
+from audit.pods import is_about
 from audit.record import AdmissionRecord, CertificateRecord, Record, encode
 from audit.tail import Tail
-from podtls.errors import InputError
 
 _PACKED: Final = {".gz", ".xz", ".zst", ".bz2"}
 _BATCH: Final = 500
 _PAUSE_SECONDS: Final = 0.2
-# The API server cuts a longer generateName, so that five letters of its own fit into a label (RFC 1123).
-_GENERATED_FROM: Final = 58
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 ReportTornLine = Callable[[TornLine], None]
@@ -52,30 +51,6 @@ class RecordFilter:
         )
 
 
-def is_about(record: Record, pod: str) -> bool:
-    """Whether a record may be about a pod of this name.
-
-    At admission most pods have a generateName only, so each that may have got this name from it matches.
-    """
-    if isinstance(record, CertificateRecord):
-        return record.pod == pod
-    return may_be_named(record.name, record.generate_name, pod)
-
-
-def may_be_named(name: str, generate_name: str, pod: str) -> bool:
-    """Whether a pod that was admitted with these two may have got this name."""
-    if name or not generate_name:
-        return name == pod
-    return pod.startswith(generate_name[:_GENERATED_FROM])
-
-
-def pod_of(record: Record) -> str:
-    """The pod's name, or `generateName*` of one that had none yet."""
-    if isinstance(record, CertificateRecord):
-        return record.pod
-    return record.name or f"{record.generate_name}*"
-
-
 def to_json(record: Record) -> dict[str, Any]:
     """The record as its line has it."""
     values = orjson.loads(encode(record))
@@ -84,18 +59,18 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def find_logs(paths: Sequence[Path], *, may_come: bool = False) -> list[Path]:
-    """The logs at these paths; of a directory all `*.jsonl*` below it, rotated ones too. Raises InputError."""
+    """The logs at these paths; of a directory all `*.jsonl*` below it, rotated ones too. Raises LogReadError."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             logs = sorted(file for file in path.rglob("*.jsonl*") if file.is_file() and file.suffix not in _PACKED)
             if not logs and not may_come:
-                raise InputError(f"{path}: no evidence in it, expected files named *.jsonl (unpacked)")
+                raise LogReadError(f"{path}: no evidence in it, expected files named *.jsonl (unpacked)")
             found += logs
         elif path.exists() or may_come:
             found.append(path)
         else:
-            raise InputError(f"{path}: no such file or directory")
+            raise LogReadError(f"{path}: no such file or directory")
     return list(dict.fromkeys(found))
 
 
@@ -105,7 +80,7 @@ def read_records(paths: Sequence[Path], report: ReportTornLine) -> Iterator[Reco
 
 
 def read_batches(paths: Sequence[Path], wanted: RecordFilter, report: ReportTornLine) -> Iterator[list[Record]]:
-    """The wanted records of the files as they are now, some hundred at a time. Raises InputError, LogReadError."""
+    """The wanted records of the files as they are now, some hundred at a time. Raises LogReadError."""
     return _batch(filter(wanted.matches, read_records(find_logs(paths), report)))
 
 
