@@ -1,4 +1,4 @@
-"""podtls-ca bootstrap | create | controller: real environment, clock and disk; errors become one line and a code."""
+"""The command podtls-ca: bootstrap, create, controller. Errors become one line and an exit code."""
 
 import argparse
 import os
@@ -13,7 +13,8 @@ from typing import Final, NoReturn
 from audit.errors import AuditError
 from audit.log import EvidenceLog
 from ca import bootstrap
-from ca.authority import authority, creation
+from ca.authority import creation
+from ca.authority.authority import load_authority
 from ca.errors import CAError, UnavailableError
 from ca.settings import Settings
 from contract.names import EXIT_CONFIGURATION, EXIT_UNAVAILABLE
@@ -23,7 +24,7 @@ from injector.environment import read_listen_addresses
 from injector.errors import InjectorError
 from injector.nginx import network
 
-_LOOK_SECONDS: Final = 60  # how often --keep looks whether the serving certificate is due
+_POLL_SECONDS: Final = 60  # how often --keep checks whether the serving certificate is due
 
 _EPILOG: Final = """\
 environment (all optional):
@@ -31,10 +32,10 @@ environment (all optional):
   PODTLS_ZONE           DNS zone of the cluster                   (cluster.local)
   PODTLS_AUTHORITY      directory with tls.crt, tls.key, ca.crt   (/var/run/podtls-authority)
   PODTLS_LOG            evidence log                              (/var/log/podtls/evidence.jsonl)
-  PODTLS_SERVING_NAMES  DNS names of the CA's door, with commas   (podtls-ca.podtls-system.svc and with the zone)
+  PODTLS_SERVING_NAMES  DNS names of the CA API, with commas      (podtls-ca.podtls-system.svc and with the zone)
   PODTLS_NAMESPACE      namespace of podtls itself                (podtls-system)
   KUBECONFIG            controller: the cluster, when outside of it
-  PODTLS_RUN            where the front finds its generation      (/var/run/podtls)
+  PODTLS_RUN            where the edge proxy reads its files      (/var/run/podtls)
 
 examples:
   podtls-ca create ./authority
@@ -44,47 +45,47 @@ exit codes: 0; 64 wrong arguments or settings; 69 something is unavailable, try 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and answer the exit code."""
+    """Run one command and return the exit code."""
     parsed = _parser().parse_args(arguments)
     try:
         if parsed.command == "create":
             _create(parsed.directory, os.environ)
         elif parsed.command == "controller":
             # Late: it brings the kubernetes client, and a CA pod starts with `bootstrap`.
-            from ca.controller import loop
+            from ca.controller.leader import run_controller
 
-            loop.control(os.environ)
+            run_controller(os.environ)
         elif parsed.keep:
             _keep(os.environ)
         else:
             _bootstrap(os.environ, datetime.now(UTC))
     except (CAError, AuditError, InjectorError) as error:
-        _say(f"{parsed.command}: {error}")
+        _log(f"{parsed.command}: {error}")
         return _exit_code(error)
     return 0
 
 
 def _create(directory: Path, environ: Mapping[str, str]) -> None:
     settings = Settings.from_env(environ)
-    made = creation.create(settings.trust_domain, settings.zone, datetime.now(UTC))
-    creation.save(made, directory)
+    made = creation.create_authority(settings.trust_domain, settings.zone, datetime.now(UTC))
+    creation.save_authority(made, directory)
     root, issuing = made.root.certificate, made.issuing.certificate
-    _say(f"create: {directory}: root until {root.not_valid_after_utc:%F}; keep {directory}/root.key offline")
-    _say(f"create: {directory}/issuing: issuing CA until {issuing.not_valid_after_utc:%F}")
+    _log(f"create: {directory}: root until {root.not_valid_after_utc:%F}; keep {directory}/root.key offline")
+    _log(f"create: {directory}/issuing: issuing CA until {issuing.not_valid_after_utc:%F}")
 
 
 def _bootstrap(environ: Mapping[str, str], now: datetime) -> None:
     settings = Settings.from_env(environ)
     edge = EdgeSettings.of_kind("ca", environ)
     listen = read_listen_addresses(environ) or network.listen_addresses()
-    path = bootstrap.bootstrap(
+    path = bootstrap.issue_serving_certificate(
         settings,
-        authority.load(settings.authority),
+        load_authority(settings.authority),
         EvidenceLog(settings.log),
         nginx_conf=render_edge(edge, run=settings.run_directory, listen=listen),
         now=now,
     )
-    _say(f"bootstrap: {path}: {', '.join(settings.serving_names)}")
+    _log(f"bootstrap: {path}: {', '.join(settings.serving_names)}")
 
 
 def _keep(environ: Mapping[str, str]) -> NoReturn:
@@ -92,18 +93,18 @@ def _keep(environ: Mapping[str, str]) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _bootstrap(environ, datetime.now(UTC))
     while True:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         _renew_when_due(environ, datetime.now(UTC))
 
 
 def _renew_when_due(environ: Mapping[str, str], now: datetime) -> None:
     try:
         settings = Settings.from_env(environ)
-        if bootstrap.is_due(settings, authority.load(settings.authority), now):
+        if bootstrap.is_renewal_due(settings, load_authority(settings.authority), now):
             _bootstrap(environ, now)
     except (CAError, AuditError, InjectorError) as error:
-        # The generation before is served on; the next look tries again, and /readyz tells when it runs out.
-        _say(f"bootstrap: {error}")
+        # The previous generation stays; the next poll tries again, and /readyz fails when its certificate expires.
+        _log(f"bootstrap: {error}")
 
 
 def _exit_code(error: CAError | AuditError | InjectorError) -> int:
@@ -116,16 +117,16 @@ def _exit_code(error: CAError | AuditError | InjectorError) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="podtls-ca",
-        description="The certificate authority of podtls: what runs before and beside its door.",
+        description="The certificate authority of podtls: what runs before and beside the CA API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="bootstrap | create | controller")
     bootstrapping = commands.add_parser(
-        "bootstrap", help="sign the serving certificate of this CA pod and write the front's generation"
+        "bootstrap", help="sign the serving certificate of this CA pod and write the files of its edge proxy"
     )
     bootstrapping.add_argument(
-        "--keep", action="store_true", help="stay, and renew it when two thirds of its life are over"
+        "--keep", action="store_true", help="keep running, and renew it after two thirds of its life"
     )
     creating = commands.add_parser("create", help="make a new root and an issuing CA under it")
     creating.add_argument("directory", type=Path, metavar="DIR", help="gets root.crt, root.key and issuing/")
@@ -142,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_CONFIGURATION, f"{self.prog}: {message}; try {self.prog} --help\n")
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"podtls-ca {line}\n")
 
 

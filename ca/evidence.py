@@ -1,4 +1,4 @@
-"""What the CA writes into the evidence log: its facts, put into audit's schema. No decision, no disk."""
+"""What the CA writes into the evidence log: its facts in the schema of audit/. Decides nothing, touches no disk."""
 
 import hashlib
 import secrets
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from audit.record import CertificateRecord
 from ca.api.attest import AttestedPod
-from ca.api.names import Names
+from ca.authority.leaf import LeafNames
 from ca.errors import Caller, RefusedError
 
 
@@ -24,21 +24,21 @@ class Occasion:
     record_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
-def issued(
-    occasion: Occasion, pod: AttestedPod, names: Names, leaf: x509.Certificate, *, ignored_names: tuple[str, ...]
+def build_issue_record(
+    occasion: Occasion, pod: AttestedPod, names: LeafNames, leaf: x509.Certificate, *, ignored_names: tuple[str, ...]
 ) -> CertificateRecord:
-    """The record of a pod's certificate that is about to leave."""
-    record = _of_certificate(occasion, names, leaf, pod.caller)
+    """The record of a pod's certificate, written before the certificate leaves."""
+    record = _build_certificate_record(occasion, names, leaf, pod.caller)
     return replace(record, reason="attested", ignored_names=list(ignored_names), patch_record=pod.patch_record)
 
 
-def own(occasion: Occasion, names: Names, leaf: x509.Certificate) -> CertificateRecord:
+def build_serving_record(occasion: Occasion, names: LeafNames, leaf: x509.Certificate) -> CertificateRecord:
     """The record of a serving certificate that a CA pod has signed for itself."""
-    return _of_certificate(occasion, names, leaf, Caller(pod=occasion.replica))
+    return _build_certificate_record(occasion, names, leaf, Caller(pod=occasion.replica))
 
 
-def refused(occasion: Occasion, error: RefusedError) -> CertificateRecord:
-    """The record of an authenticated caller that got nothing, with the very reason that it is told."""
+def build_refusal_record(occasion: Occasion, error: RefusedError) -> CertificateRecord:
+    """The record of an authenticated caller that got nothing, with the same reason as the response."""
     return CertificateRecord(
         id=occasion.record_id,
         time=occasion.time,
@@ -57,7 +57,9 @@ def refused(occasion: Occasion, error: RefusedError) -> CertificateRecord:
     )
 
 
-def _of_certificate(occasion: Occasion, names: Names, leaf: x509.Certificate, caller: Caller) -> CertificateRecord:
+def _build_certificate_record(
+    occasion: Occasion, names: LeafNames, leaf: x509.Certificate, caller: Caller
+) -> CertificateRecord:
     key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return CertificateRecord(
         id=occasion.record_id,

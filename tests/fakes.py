@@ -100,7 +100,7 @@ class FakeClusterState:
 
 @dataclass
 class FakeCluster:
-    """An API server as the CA sees it (ca.api.app.ClusterReader): keeps objects as raw JSON, answers as the real one.
+    """An API server as the CA sees it (ca.api.app.ClusterAPI): keeps objects as raw JSON, answers as the real one.
 
     A token that it has vouched for stays good when its pod goes, as in the real one's cache of ten seconds. `down`
     says how it fails; `asked` are the questions that came.

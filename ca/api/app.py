@@ -21,8 +21,7 @@ from ca.api import csr, est, events, kube
 from ca.api.attest import Claim, Cluster, attest_pod
 from ca.api.names import decide_names
 from ca.api.objects import Service
-from ca.authority import authority as authorities
-from ca.authority.authority import Authority
+from ca.authority.authority import Authority, watch_authority
 from ca.authority.leaf import issue
 from ca.errors import CAError, Caller, RefusedError, UnauthenticatedError, UnavailableError
 from ca.metrics import Metrics
@@ -46,7 +45,7 @@ class ServiceReader(Protocol):
         ...
 
 
-class ClusterReader(Cluster, ServiceReader, events.EventWriter, Protocol):
+class ClusterAPI(Cluster, ServiceReader, events.EventWriter, Protocol):
     """All that the CA API asks the API server, and the one thing that it writes there."""
 
 
@@ -66,14 +65,14 @@ def from_env() -> Flask:
     """The WSGI factory for gunicorn. Raises ConfigurationError naming the variable or file that is missing or wrong."""
     configure_logging()
     settings = Settings.from_env(os.environ)
-    current = authorities.watch(settings.authority)
+    current = watch_authority(settings.authority)
     return create_app(settings, current.get, kube.connect(os.environ), EvidenceLog(settings.log))
 
 
 def create_app(
     settings: Settings,
     authority: Callable[[], Authority],
-    cluster: ClusterReader,
+    cluster: ClusterAPI,
     log: Log,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Flask:
@@ -94,10 +93,10 @@ def create_app(
         # authority in between.
         occasion, issuer = begin(), authority()
         pod = attest_pod(_claim(), cluster, settings.rules, occasion.time)
-        proven = csr.public_key(_certificate_request())
+        proven = csr.parse_proven_key(_certificate_request())
         subject = decide_names(pod.facts, cluster.services(pod.facts.identity.namespace), settings.zone)
         leaf = issue(proven.key, subject, authority=issuer, now=occasion.time, lifetime=pod.lifetime)
-        log.append(evidence.issued(occasion, pod, subject, leaf, ignored_names=proven.ignored_names))
+        log.append(evidence.build_issue_record(occasion, pod, subject, leaf, ignored_names=proven.ignored_names))
         return _respond(pod.caller, leaf, issuer)
 
     @app.get(PATH_NAMES)
@@ -112,15 +111,15 @@ def create_app(
         """The trust bundle and what leads to it (RFC 7030 section 4.1). Public, as any CA's certificates are."""
         est.require_pkcs7(http.headers.get("Accept", ""))
         issuer = authority()
-        answer = est.certs_only((*issuer.bundle, *issuer.chain))
-        return Response(answer.body, headers=answer.headers)
+        encoded = est.encode_certificates((*issuer.bundle, *issuer.chain))
+        return Response(encoded.body, headers=encoded.headers)
 
     def check_ready() -> None:
         """An enrollment could be answered: authority and serving certificate are valid, the log is writable."""
         now = clock()
         if now >= authority().certificate.not_valid_after_utc:
             raise UnavailableError("the issuing CA has expired")
-        bootstrap.check(settings.run_directory, now)
+        bootstrap.check_serving_certificate(settings.run_directory, now)
         log.check_writable()
 
     add_probe_routes(app, check_ready)
@@ -150,12 +149,12 @@ def _handle_errors(app: Flask, writer: events.EventWriter, log: Log, begin: Call
             return _respond_error(error)
         occasion = begin()
         try:
-            log.append(evidence.refused(occasion, error))
+            log.append(evidence.build_refusal_record(occasion, error))
         except AuditError as unrecorded:
             return _respond_error(unrecorded)
         response = _respond_error(error)
         # Runs after the response was sent, so that the Event never delays it.
-        response.call_on_close(partial(events.report, writer, error, occasion.time))
+        response.call_on_close(partial(events.report_refusal, writer, error, occasion.time))
         return response
 
     handle_http_errors(app, lambda status, message: Response(f"{message}\n", status, content_type=_TEXT))
@@ -176,9 +175,9 @@ def _certificate_request() -> bytes:
 
 
 def _respond(caller: Caller, leaf: x509.Certificate, authority: Authority) -> Response:
-    answer = est.enrolled(http.headers.get("Accept", ""), leaf, authority.chain)
+    encoded = est.encode_enrollment(http.headers.get("Accept", ""), leaf, authority.chain)
     _log(decision="issue", serial=f"{leaf.serial_number:x}", **_who(caller))
-    return Response(answer.body, headers=answer.headers)
+    return Response(encoded.body, headers=encoded.headers)
 
 
 def _respond_error(error: CAError | AuditError) -> Response:

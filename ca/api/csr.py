@@ -1,6 +1,6 @@
 """From a PKCS #10 request to a public key whose possession is proven. Nothing else of the request is believed.
 
-Limits come first: no signature is verified before size, key type, curve and exponent are known to be honest ones.
+Limits come first: no signature is verified before size, key type, curve and exponent have been checked.
 """
 
 import itertools
@@ -13,9 +13,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from ca.authority.authority import PublicKey
 from ca.errors import CSRError, TooLargeError
-
-PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
 # A request with a 4096-bit RSA key and a hundred names stays below half of this.
 DER_LIMIT: Final = 16 * 1024
@@ -37,41 +36,41 @@ _KINDS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProvenKey:
-    """A public key whose private half signed the request, and the names that the request asked for in vain."""
+    """A public key whose private half signed the request, and the names that the request asked for. We ignore those."""
 
     key: PublicKey
     ignored_names: tuple[str, ...]
 
 
-def public_key(der: bytes) -> ProvenKey:
+def parse_proven_key(der: bytes) -> ProvenKey:
     """The proven public key of a request. Raises TooLargeError or CSRError (RFC 2986, RFC 7030 section 4.2.1)."""
     if len(der) > DER_LIMIT:
         raise TooLargeError(f"certificate request of {len(der)} bytes: allowed are {DER_LIMIT}")
     try:
         request = x509.load_der_x509_csr(der)
-        key = _supported(request.public_key())
-        ignored = tuple(_asked_names(request))
+        key = _check_key(request.public_key())
+        ignored = tuple(_read_ignored_names(request))
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise CSRError(f"certificate request: not DER that can be read: {error}") from error
     _require_proof(request)
     return ProvenKey(key, ignored)
 
 
-def _supported(key: object) -> PublicKey:
+def _check_key(key: object) -> PublicKey:
     match key:
         case ec.EllipticCurvePublicKey():
             if not isinstance(key.curve, _CURVES):
                 raise CSRError(f"key on curve {key.curve.name}: allowed are P-256 and P-384")
             return key
         case rsa.RSAPublicKey():
-            _check_rsa(key)
+            _check_rsa_key(key)
             return key
         case ed25519.Ed25519PublicKey():
             return key
     raise CSRError(f"{type(key).__name__}: allowed are P-256, P-384, Ed25519 and RSA")
 
 
-def _check_rsa(key: rsa.RSAPublicKey) -> None:
+def _check_rsa_key(key: rsa.RSAPublicKey) -> None:
     if key.key_size not in _RSA_BITS:
         raise CSRError(f"RSA key of {key.key_size} bits: allowed are {_RSA_BITS[0]} to {_RSA_BITS[-1]}")
     exponent = key.public_numbers().e
@@ -79,7 +78,7 @@ def _check_rsa(key: rsa.RSAPublicKey) -> None:
         raise CSRError("RSA exponent: allowed are odd ones from 65537 to 2^32")
 
 
-def _asked_names(request: x509.CertificateSigningRequest) -> Iterator[str]:
+def _read_ignored_names(request: x509.CertificateSigningRequest) -> Iterator[str]:
     try:
         asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -1,6 +1,7 @@
-"""Tells a pod's owner in `kubectl describe pod` why it got no certificate: a Kubernetes Event. Best effort, always.
+"""Kubernetes Events of refusals: `kubectl describe pod` shows a pod's owner why it got no certificate.
 
-Evidence is the log's (evidence.py); an Event is a courtesy, kept for an hour and lost without harm.
+The evidence log is the proof (evidence.py). An Event is a courtesy: Kubernetes keeps it for an hour, and losing one
+does no harm.
 """
 
 import hashlib
@@ -9,10 +10,10 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from ca.errors import RefusedError, UnavailableError
+from contract.names import CA_NAME
 from serving.logs import log_fields
 
 REASON: Final = "PodTLSEnrollmentRefused"
-_COMPONENT: Final = "podtls-ca"
 # https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/: `note` ends there, so `message` too.
 _MESSAGE_LENGTH: Final = 1024
 _logger = logging.getLogger(__name__)
@@ -26,21 +27,21 @@ class EventWriter(Protocol):
         ...
 
 
-def report(writer: EventWriter, error: RefusedError, now: datetime) -> None:
-    """Post the Event of a refusal, where a pod was refused; says in the log, and nowhere else, that it could not."""
+def report_refusal(writer: EventWriter, error: RefusedError, now: datetime) -> None:
+    """Post the Event of a refused pod. A failure is logged and not raised."""
     if not (error.caller.pod and error.caller.pod_uid):
         return  # The token is bound to no pod: there is nothing to describe.
-    event = refused(error, now)
+    event = build_refusal_event(error, now)
     try:
         writer.create_event(error.caller.namespace, event)
-    except UnavailableError as unsaid:
-        log_fields(_logger, {"event": event["metadata"]["name"], "lost": str(unsaid)}, level=logging.WARNING)
+    except UnavailableError as failure:
+        log_fields(_logger, {"event": event["metadata"]["name"], "lost": str(failure)}, level=logging.WARNING)
 
 
-def refused(error: RefusedError, now: datetime) -> dict[str, Any]:
+def build_refusal_event(error: RefusedError, now: datetime) -> dict[str, Any]:
     """The core/v1 Event of a refusal, with the very reason that the pod is told and the record holds.
 
-    A pod asks again and again. Its name says which pod and which reason, so that the API server keeps one of each.
+    A pod retries. The Event's name says which pod and which reason, so that the API server keeps one of each.
     """
     caller, message = error.caller, str(error)
     time = f"{now:%Y-%m-%dT%H:%M:%SZ}"
@@ -60,7 +61,7 @@ def refused(error: RefusedError, now: datetime) -> dict[str, Any]:
         "type": "Warning",
         "reason": REASON,
         "message": message[:_MESSAGE_LENGTH],
-        "source": {"component": _COMPONENT},
+        "source": {"component": CA_NAME},
         "firstTimestamp": time,
         "lastTimestamp": time,
         "count": 1,

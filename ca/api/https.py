@@ -1,7 +1,7 @@
-"""HTTPS to one server over connections that are kept: a whole request out, a whole answer in. No Kubernetes here.
+"""HTTPS to one server over connections that are kept open. No Kubernetes here.
 
-A request goes out as one write and the standard library reads the answer. That is less than half of what the
-kubernetes client's own layer costs, and an enrollment asks three times.
+A request is sent in one write, and the standard library reads the response. That takes less than half of the CPU time
+of the kubernetes client's own transport, and an enrollment sends three requests (ADR 14).
 """
 
 import http.client
@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-# Three questions, each at worst tried twice, end before the front gives up (30 s).
+# Three requests, each tried twice at worst, end before the edge proxy gives up (30 s).
 READ_SECONDS: Final = 3.0
 _CONNECT_SECONDS: Final = 2.0
 _TROUBLE: Final = (OSError, http.client.HTTPException)
@@ -28,26 +28,26 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer, whole."""
+class ServerResponse:
+    """A whole HTTP response."""
 
     status: int
     body: bytes
 
 
-class Connections:
-    """Kept connections of one process, for many threads. Nothing is connected before the first request."""
+class ConnectionPool:
+    """Kept connections of one process, for many threads. Nothing connects before the first request."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._idle: deque[socket.socket] = deque()
 
-    def exchange(self, request: bytes, *, seconds: float = READ_SECONDS) -> Answer:
-        """Send a whole request, return the answer; each read waits for `seconds` at most.
+    def exchange(self, request: bytes, *, seconds: float = READ_SECONDS) -> ServerResponse:
+        """Send a whole request and return its response; each read waits for `seconds` at most.
 
         Raises OSError or http.client.HTTPException.
-        A kept connection may be dead, so what fails there is tried once more over a new one: only for requests that
-        may be sent twice. A server that is slow is not asked twice.
+        A kept connection may be dead, so a request that fails there is sent once more over a new one: use this only
+        for requests that may be sent twice. A request that timed out is not sent again.
         """
         try:
             kept = self._idle.pop()
@@ -67,16 +67,16 @@ class Connections:
         while self._idle:
             self._idle.pop().close()
 
-    def _exchange(self, connection: socket.socket, request: bytes, seconds: float) -> Answer:
+    def _exchange(self, connection: socket.socket, request: bytes, seconds: float) -> ServerResponse:
         try:
             if connection.gettimeout() != seconds:
                 connection.settimeout(seconds)
             connection.sendall(request)
             # The method matters for HEAD alone (RFC 9110 section 9.3.2).
-            with http.client.HTTPResponse(connection) as answer:
-                answer.begin()
-                found = Answer(answer.status, answer.read())
-                keep = not answer.will_close
+            with http.client.HTTPResponse(connection) as response:
+                response.begin()
+                found = ServerResponse(response.status, response.read())
+                keep = not response.will_close
         except _TROUBLE:
             connection.close()
             raise

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from ca.api.objects import Service
+from ca.authority.leaf import LeafNames
 from contract.dns import is_dns_name
 from contract.identity import WorkloadIdentity
 
@@ -32,29 +33,16 @@ class PodFacts:
     addresses: tuple[IPv4Address | IPv6Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """All names of one leaf: DNS names in a stable order, and exactly one URI, the identity's SPIFFE ID."""
-
-    identity: WorkloadIdentity
-    dns: tuple[str, ...]
-
-    @property
-    def uri(self) -> str:
-        """The SPIFFE ID."""
-        return str(self.identity)
-
-
-def decide_names(pod: PodFacts, services: Iterable[Service], zone: str) -> Names:
+def decide_names(pod: PodFacts, services: Iterable[Service], zone: str) -> LeafNames:
     """The names of `pod`: its Services' names, its own name in a headless one, its address names. Raises nothing.
 
     A name that is not a DNS name of three labels or more is left out, never repaired.
     """
-    found = {*_service_names(pod, services, zone), *_address_names(pod, zone)}
-    return Names(pod.identity, tuple(sorted(name for name in found if _is_allowed(name))))
+    found = {*_iterate_service_names(pod, services, zone), *_iterate_address_names(pod, zone)}
+    return LeafNames(pod.identity, tuple(sorted(name for name in found if _is_allowed(name))))
 
 
-def _service_names(pod: PodFacts, services: Iterable[Service], zone: str) -> Iterator[str]:
+def _iterate_service_names(pod: PodFacts, services: Iterable[Service], zone: str) -> Iterator[str]:
     for service in services:
         if not _selects(service, pod):
             continue
@@ -73,12 +61,12 @@ def _selects(service: Service, pod: PodFacts) -> bool:
     return service.spec.selector.items() <= pod.labels.items()
 
 
-def _address_names(pod: PodFacts, zone: str) -> Iterator[str]:
+def _iterate_address_names(pod: PodFacts, zone: str) -> Iterator[str]:
     for address in pod.addresses:
-        yield f"{_address_label(address)}.{pod.identity.namespace}.pod.{zone}"
+        yield f"{_format_address(address)}.{pod.identity.namespace}.pod.{zone}"
 
 
-def _address_label(address: IPv4Address | IPv6Address) -> str:
+def _format_address(address: IPv4Address | IPv6Address) -> str:
     # Kubernetes' DNS specification has 1-2-3-4 for IPv4. CoreDNS takes the compressed IPv6 form with dashes; a label
     # may not begin or end with one, so `::1` and `fd00::` get the zero that they left out.
     label = re.sub("[.:]", "-", str(address))

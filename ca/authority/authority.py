@@ -1,7 +1,7 @@
 """Authority: the issuing CA's certificate and key with its trust bundle, parsed from files or from a Secret.
 
-What all our certificates share (serial number, signature algorithm, SKI and AKI) is built here; the leaf's own profile
-stands in issue.py, the CAs' own in creation.py.
+It also builds what all our certificates share: serial number, signature algorithm, SKI and AKI. The profile of a leaf
+is in leaf.py, that of the CAs in creation.py.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.verification import Store
 
-from ca.api.csr import PublicKey
 from ca.errors import ConfigurationError
 from contract.names import BACKDATE_SECONDS, BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
 from serving.reload import ReloadedValue
 
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]  # Each with its criticality.
 
@@ -37,7 +37,7 @@ class Authority:
     key: PrivateKey
     bundle: tuple[x509.Certificate, ...]
     key_identifier: x509.AuthorityKeyIdentifier
-    store: Store  # Only the issuing CA: a leaf is checked against this authority, not against whom the bundle trusts.
+    store: Store  # Only the issuing CA: a leaf is checked against this authority, not against all roots of the bundle.
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -76,28 +76,28 @@ def sign(template: Template, key: PrivateKey) -> x509.Certificate:
     return builder.sign(key, hashes.SHA384() if strong else hashes.SHA256())
 
 
-def load(directory: Path) -> Authority:
+def load_authority(directory: Path) -> Authority:
     """The authority in `directory` (tls.crt: issuing CA first, tls.key, ca.crt: roots). Raises ConfigurationError."""
     try:
         certificate, key, bundle = ((directory / name).read_bytes() for name in _FILES)
     except OSError as error:
         raise ConfigurationError(f"authority: {error.filename}: {error.strerror}") from error
-    return parse(certificate, key, bundle, where=str(directory))
+    return parse_authority(certificate, key, bundle, where=str(directory))
 
 
-def watch(directory: Path) -> ReloadedValue[Authority]:
+def watch_authority(directory: Path) -> ReloadedValue[Authority]:
     """The authority in `directory` as it is now. Raises ConfigurationError when there is none at the start.
 
     Returns the latest complete authority. If the files are incomplete or invalid, logs it and keeps the previous one.
     """
     # The kubelet changes all three at once, by one symlink; others may change them one after the other.
     files = [directory / name for name in _FILES]
-    current = ReloadedValue(files, partial(load, directory), keep_on=ConfigurationError)
+    current = ReloadedValue(files, partial(load_authority, directory), keep_on=ConfigurationError)
     current.get()
     return current
 
 
-def parse(certificate: bytes, key: bytes, bundle: bytes, *, where: str) -> Authority:
+def parse_authority(certificate: bytes, key: bytes, bundle: bytes, *, where: str) -> Authority:
     """The authority in three PEM texts: issuing CA first, key, roots. Raises ConfigurationError naming `where`."""
     try:
         chain = x509.load_pem_x509_certificates(certificate)
@@ -125,15 +125,3 @@ def _is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def certificate_pem(certificate: x509.Certificate) -> bytes:
-    """A certificate as PEM."""
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def key_pem(key: PrivateKey) -> bytes:
-    """A private key as PKCS#8 PEM, not encrypted: for a Secret or a file of mode 0400 and nothing else."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -1,4 +1,4 @@
-"""Creation of an authority: a new root, the issuing CA under it, and the files that keep them. Signs CAs only."""
+"""Makes an authority: a new root, the issuing CA under it, and the files that keep them. Signs CAs only."""
 
 import os
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ca.authority.authority import BACKDATE, Extensions, Template, certificate_pem, key_pem, sign
+from ca.authority.authority import BACKDATE, Extensions, Template, sign
 from ca.errors import ConfigurationError
 from contract.identity import TrustDomain
 from contract.names import BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
+from injector.enroll.certificate import encode_chain, encode_key
 
 _ROOT_LIFETIME: Final = timedelta(days=3650)
 _ISSUING_LIFETIME: Final = timedelta(days=365)
@@ -45,13 +46,13 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class NewAuthority:
-    """What create() makes: a root with the key that belongs to the controller, and the issuing CA under it."""
+    """What create_authority() makes: a root, whose key belongs to the controller, and the issuing CA under it."""
 
     root: KeyPair
     issuing: KeyPair
 
 
-def create(trust_domain: TrustDomain, zone: str, now: datetime) -> NewAuthority:
+def create_authority(trust_domain: TrustDomain, zone: str, now: datetime) -> NewAuthority:
     """A new root and the issuing CA under it; the latter may certify names in `svc` and in `zone` only."""
     root = create_root(trust_domain, now)
     return NewAuthority(root, create_issuing(trust_domain, zone, root, now))
@@ -60,13 +61,13 @@ def create(trust_domain: TrustDomain, zone: str, now: datetime) -> NewAuthority:
 def create_root(trust_domain: TrustDomain, now: datetime) -> KeyPair:
     """A new self-signed root, which may have one CA below it (pathlen 1)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _ca_name("root", trust_domain, key)
+    name = _build_name("root", trust_domain, key)
     template = Template(
         subject=name,
         public_key=key.public_key(),
         issuer=name,
-        validity=_validity(now, _ROOT_LIFETIME),
-        extensions=_ca_extensions(1, _identifier(key)),
+        validity=_compute_validity(now, _ROOT_LIFETIME),
+        extensions=_build_extensions(1, _identify_key(key)),
     )
     return KeyPair(sign(template, key), key)
 
@@ -74,40 +75,40 @@ def create_root(trust_domain: TrustDomain, now: datetime) -> KeyPair:
 def create_issuing(trust_domain: TrustDomain, zone: str, root: KeyPair, now: datetime) -> KeyPair:
     """A new issuing CA under `root`: pathlen 0, names in `svc` and in `zone` only, never beyond its root's end."""
     key = ec.generate_private_key(ec.SECP256R1())
-    constraints = x509.NameConstraints(permitted_subtrees=permitted_names(zone), excluded_subtrees=_NO_ADDRESSES)
-    not_before, not_after = _validity(now, _ISSUING_LIFETIME)
+    constraints = x509.NameConstraints(permitted_subtrees=build_permitted_names(zone), excluded_subtrees=_NO_ADDRESSES)
+    not_before, not_after = _compute_validity(now, _ISSUING_LIFETIME)
     template = Template(
-        subject=_ca_name("issuing CA", trust_domain, key),
+        subject=_build_name("issuing CA", trust_domain, key),
         public_key=key.public_key(),
         issuer=root.certificate.subject,
         validity=(not_before, min(not_after, root.certificate.not_valid_after_utc)),
-        extensions=(*_ca_extensions(0, _identifier(root.key)), (constraints, True)),
+        extensions=(*_build_extensions(0, _identify_key(root.key)), (constraints, True)),
     )
     return KeyPair(sign(template, root.key), key)
 
 
-def permitted_names(zone: str) -> tuple[x509.DNSName, ...]:
+def build_permitted_names(zone: str) -> tuple[x509.DNSName, ...]:
     """The DNS names, with all below them, that an issuing CA made for `zone` may certify."""
     return x509.DNSName("svc"), x509.DNSName(zone)
 
 
-def _validity(now: datetime, lifetime: timedelta) -> tuple[datetime, datetime]:
+def _compute_validity(now: datetime, lifetime: timedelta) -> tuple[datetime, datetime]:
     now = now.replace(microsecond=0)  # X.509 has whole seconds.
     return now - BACKDATE, now + lifetime
 
 
-def save(made: NewAuthority, directory: Path) -> None:
+def save_authority(made: NewAuthority, directory: Path) -> None:
     """Write root.crt, root.key and issuing/{tls.crt,tls.key,ca.crt}; keys are mode 0400.
 
     Raises ConfigurationError; a file that exists is never overwritten.
     """
     issuing = directory / "issuing"
     files = {
-        directory / "root.key": (key_pem(made.root.key), 0o400),
-        directory / "root.crt": (certificate_pem(made.root.certificate), 0o444),
-        issuing / KEY_FILE: (key_pem(made.issuing.key), 0o400),
-        issuing / CERTIFICATE_FILE: (certificate_pem(made.issuing.certificate), 0o444),
-        issuing / BUNDLE_FILE: (certificate_pem(made.root.certificate), 0o444),
+        directory / "root.key": (encode_key(made.root.key), 0o400),
+        directory / "root.crt": (encode_chain((made.root.certificate,)), 0o444),
+        issuing / KEY_FILE: (encode_key(made.issuing.key), 0o400),
+        issuing / CERTIFICATE_FILE: (encode_chain((made.issuing.certificate,)), 0o444),
+        issuing / BUNDLE_FILE: (encode_chain((made.root.certificate,)), 0o444),
     }
     try:
         issuing.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,9 +120,9 @@ def save(made: NewAuthority, directory: Path) -> None:
         raise ConfigurationError(f"{error.filename or directory}: {error.strerror}") from error
 
 
-def _ca_name(role: str, trust_domain: TrustDomain, key: ec.EllipticCurvePrivateKey) -> x509.Name:
+def _build_name(role: str, trust_domain: TrustDomain, key: ec.EllipticCurvePrivateKey) -> x509.Name:
     # Two roots live side by side in a rotation. Verifiers look issuers up by name, so each key has a name of its own.
-    digest = _identifier(key).digest.hex()[:8]
+    digest = _identify_key(key).digest.hex()[:8]
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, str(trust_domain)),
@@ -130,7 +131,7 @@ def _ca_name(role: str, trust_domain: TrustDomain, key: ec.EllipticCurvePrivateK
     )
 
 
-def _ca_extensions(path_length: int, issuer: x509.SubjectKeyIdentifier) -> Extensions:
+def _build_extensions(path_length: int, issuer: x509.SubjectKeyIdentifier) -> Extensions:
     return (
         (x509.BasicConstraints(ca=True, path_length=path_length), True),
         (_CA_KEY_USAGE, True),
@@ -138,7 +139,7 @@ def _ca_extensions(path_length: int, issuer: x509.SubjectKeyIdentifier) -> Exten
     )
 
 
-def _identifier(key: ec.EllipticCurvePrivateKey) -> x509.SubjectKeyIdentifier:
+def _identify_key(key: ec.EllipticCurvePrivateKey) -> x509.SubjectKeyIdentifier:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
 
 

@@ -1,10 +1,12 @@
-"""issue(): the leaf's profile, as a table; sign; check what came out. Pure but for the randomness of serial and key.
+"""Issues leaf certificates: the profile as a table, one signature, and a check of what came out.
 
-A certificate is read back and checked twice before it leaves: against the profile of docs and design, by code that
-shares nothing with the code that built it, and against the authority, by cryptography's own path validation.
+Pure, except that serial numbers and signatures are random. A certificate is read back and checked twice before it
+leaves: against the profile, by code that shares nothing with the code that built it, and against the authority, by the
+path validation of cryptography.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,10 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, VerificationError
 
-from ca.api.csr import PublicKey
-from ca.api.names import Names
-from ca.authority.authority import BACKDATE, Authority, Extensions, Template, sign
+from ca.authority.authority import BACKDATE, Authority, Extensions, PublicKey, Template, sign
 from ca.errors import ProfileError, UnavailableError
+from contract.identity import WorkloadIdentity
 
 # RFC 9608: a leaf that lives for hours is not revoked, it runs out. Its value is a DER NULL.
 _NO_REV_AVAIL: Final = x509.ObjectIdentifier("2.5.29.56")
@@ -53,8 +54,21 @@ _EXPECTED: Final[tuple[tuple[x509.ObjectIdentifier, bool, bytes], ...]] = (
 _FIXED_PART: Final = slice(1, 5)
 
 
+@dataclass(frozen=True, slots=True)
+class LeafNames:
+    """All names of one leaf: DNS names in a stable order, and exactly one URI, the identity's SPIFFE ID."""
+
+    identity: WorkloadIdentity
+    dns: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """The SPIFFE ID."""
+        return str(self.identity)
+
+
 def issue(
-    public_key: PublicKey, names: Names, *, authority: Authority, now: datetime, lifetime: timedelta
+    public_key: PublicKey, names: LeafNames, *, authority: Authority, now: datetime, lifetime: timedelta
 ) -> x509.Certificate:
     """A leaf for `names`, valid from one minute ago for `lifetime`, but never beyond its issuer.
 
@@ -67,11 +81,11 @@ def issue(
     now = now.replace(microsecond=0)  # X.509 has whole seconds.
     validity = (now - BACKDATE, min(now + lifetime, issuer.not_valid_after_utc))
     template = Template(
-        subject=_subject(names),
+        subject=_build_subject(names),
         public_key=public_key,
         issuer=issuer.subject,
         validity=validity,
-        extensions=(*_FIXED, (authority.key_identifier, False), (_alternative_names(names), False)),
+        extensions=(*_FIXED, (authority.key_identifier, False), (_build_alternative_names(names), False)),
     )
     leaf = sign(template, authority.key)
     require_profile(leaf, template, names)
@@ -79,7 +93,7 @@ def issue(
     return leaf
 
 
-def _subject(names: Names) -> x509.Name:
+def _build_subject(names: LeafNames) -> x509.Name:
     # Nginx has no variable for the SAN, so the SPIFFE ID stands here as well; a CN would end at 64 characters.
     return x509.Name(
         [
@@ -89,22 +103,22 @@ def _subject(names: Names) -> x509.Name:
     )
 
 
-def _alternative_names(names: Names) -> x509.SubjectAlternativeName:
+def _build_alternative_names(names: LeafNames) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName([*map(x509.DNSName, names.dns), x509.UniformResourceIdentifier(names.uri)])
 
 
-def require_profile(leaf: x509.Certificate, template: Template, names: Names) -> None:
+def require_profile(leaf: x509.Certificate, template: Template, names: LeafNames) -> None:
     """Return when the leaf is exactly what the design says; raise ProfileError naming each rule that it breaks."""
     extensions = list(leaf.extensions)
     found = {
         "serial number": 0 < leaf.serial_number < 1 << _SERIAL_BITS,
         "validity": (leaf.not_valid_before_utc, leaf.not_valid_after_utc),
         # Its very octets; parsing the key once more would cost as much as several other rules.
-        "public key": _octets(template.public_key) in leaf.tbs_certificate_bytes,
+        "public key": _encode_key(template.public_key) in leaf.tbs_certificate_bytes,
         "subject": [(part.oid, part.value) for part in leaf.subject],
         "extensions": [(extension.oid, extension.critical) for extension in extensions],
         "fixed extensions": [extension.value.public_bytes() for extension in extensions[_FIXED_PART]],
-        "names": [(type(name), name.value) for name in _alternative(extensions)],
+        "names": [(type(name), name.value) for name in _read_alternative_names(extensions)],
     }
     expected = {
         "serial number": True,
@@ -123,12 +137,12 @@ def require_profile(leaf: x509.Certificate, template: Template, names: Names) ->
         raise ProfileError(f"leaf for {names.uri} is not what the profile says: {', '.join(wrong)}")
 
 
-def _alternative(extensions: list[x509.Extension[x509.ExtensionType]]) -> Iterable[x509.GeneralName]:
+def _read_alternative_names(extensions: list[x509.Extension[x509.ExtensionType]]) -> Iterable[x509.GeneralName]:
     value = extensions[-1].value
     return value if isinstance(value, x509.SubjectAlternativeName) else ()
 
 
-def _octets(key: PublicKey) -> bytes:
+def _encode_key(key: PublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -1,25 +1,23 @@
-"""The controller's writes to a real cluster, by the kubernetes client; and the Lease that elects one replica.
+"""What the controller reads and writes in a real cluster, with the typed calls of the kubernetes client.
 
-kube.py is the door's: three reads that must be cheap. Here a round takes a few requests every few seconds, and the
-client's own typed calls are clearer. Secrets and ConfigMaps are ours alone, so strict models lose nothing of others.
+The CA API has its own transport, because its requests must be cheap (ca/api/kube.py). The controller sends a few every
+few seconds, so clarity wins. Nobody else writes to these Secrets and ConfigMaps, so the client's models, which drop
+unknown fields, lose nothing.
 """
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 import urllib3
 from kubernetes import client
-from kubernetes.leaderelection import electionconfig, leaderelection
-from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from ca.controller.reconcile import Secret
 from ca.errors import UnavailableError
 from contract.names import BUNDLE_CONFIG_MAP, BUNDLE_FILE, CONTROLLER_NAME, WEBHOOK_CONFIGURATION
 
-_TIMEOUT: Final = (2, 5)  # Seconds to connect, and for the answer.
+_TIMEOUT: Final = (2.0, 5.0)  # Seconds to connect, and for the response.
 _APPLY: Final = "application/apply-patch+yaml"
 _LABELS: Final = {
     "app.kubernetes.io/name": "podtls",
@@ -29,20 +27,32 @@ _LABELS: Final = {
 }
 
 
+class TimedClient(client.ApiClient):
+    """A client whose every request ends: `timeout` is for each attempt, in seconds to connect and for the response."""
+
+    def __init__(self, configuration: client.Configuration, *, timeout: tuple[float, float] = _TIMEOUT) -> None:
+        super().__init__(configuration)
+        self._timeout = timeout
+
+    def call_api(self, *request: Any, _request_timeout: Any = None) -> Any:
+        """Send a request; the generated calls pass None where their caller named no timeout."""
+        timeout = _request_timeout or self._timeout
+        return super().call_api(*request, _request_timeout=timeout)  # type: ignore[misc]  # `request` ends before it
+
+
 class KubernetesControlPlane:
     """ControlPlane of a real cluster, in one namespace."""
 
-    def __init__(self, configuration: client.Configuration, namespace: str) -> None:
-        api = client.ApiClient(configuration)
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
         self._namespace = namespace
         self._core = client.CoreV1Api(api)
         self._admission = client.AdmissionregistrationV1Api(api)
 
     def secret(self, name: str) -> Secret | None:
         """A Secret, None when there is none. Raises UnavailableError."""
-        with _answers(f"Secret {name}"):
+        with translate_errors(f"Secret {name}"):
             try:
-                found = self._core.read_namespaced_secret(name, self._namespace, _request_timeout=_TIMEOUT)
+                found = self._core.read_namespaced_secret(name, self._namespace)
             except client.ApiException as error:
                 if error.status == 404:
                     return None
@@ -51,20 +61,16 @@ class KubernetesControlPlane:
         return Secret(data, (found.metadata and found.metadata.resource_version) or "")
 
     def create_secret(self, name: str, data: Mapping[str, bytes]) -> None:
-        """Create a Secret of type kubernetes.io/tls; do nothing when somebody was first. Raises UnavailableError."""
-        body = self._secret(name, data)
-        with _answers(f"creating Secret {name}"), _unless(409):
-            self._core.create_namespaced_secret(
-                self._namespace, body, field_manager=CONTROLLER_NAME, _request_timeout=_TIMEOUT
-            )
+        """Create a Secret of type kubernetes.io/tls; do nothing when it exists already. Raises UnavailableError."""
+        body = self._build_secret(name, data)
+        with translate_errors(f"creating Secret {name}"), _ignore_status(409):
+            self._core.create_namespaced_secret(self._namespace, body, field_manager=CONTROLLER_NAME)
 
     def replace_secret(self, name: str, data: Mapping[str, bytes], *, version: str) -> None:
         """Replace a Secret's data; do nothing when it is no longer of `version`. Raises UnavailableError."""
-        body = self._secret(name, data, version)
-        with _answers(f"replacing Secret {name}"), _unless(409):
-            self._core.replace_namespaced_secret(
-                name, self._namespace, body, field_manager=CONTROLLER_NAME, _request_timeout=_TIMEOUT
-            )
+        body = self._build_secret(name, data, version)
+        with translate_errors(f"replacing Secret {name}"), _ignore_status(409):
+            self._core.replace_namespaced_secret(name, self._namespace, body, field_manager=CONTROLLER_NAME)
 
     def publish_bundle(self, bundle: bytes) -> None:
         """Make the ConfigMap carry this trust bundle; write nothing when it does. Raises UnavailableError."""
@@ -75,12 +81,12 @@ class KubernetesControlPlane:
             "metadata": {"name": BUNDLE_CONFIG_MAP, "labels": _LABELS},
             "data": data,
         }
-        with _answers(f"ConfigMap {BUNDLE_CONFIG_MAP}"):
-            with _unless(404):
+        with translate_errors(f"ConfigMap {BUNDLE_CONFIG_MAP}"):
+            with _ignore_status(404):
                 read = self._core.read_namespaced_config_map
-                if read(BUNDLE_CONFIG_MAP, self._namespace, _request_timeout=_TIMEOUT).data == data:
+                if read(BUNDLE_CONFIG_MAP, self._namespace).data == data:
                     return
-            self._core.patch_namespaced_config_map(BUNDLE_CONFIG_MAP, self._namespace, body, **_apply())
+            self._core.patch_namespaced_config_map(BUNDLE_CONFIG_MAP, self._namespace, body, **_apply_options())
 
     def publish_ca_bundle(self, bundle: bytes) -> None:
         """Make every entry of both webhook configurations carry it as caBundle; write nothing where all do.
@@ -100,15 +106,17 @@ class KubernetesControlPlane:
                 self._admission.patch_validating_webhook_configuration,
             ),
         ):
-            with _answers(f"{kind} {WEBHOOK_CONFIGURATION}"), _unless(404):
-                # An apply would make a configuration that is not there; whether there is one is the admin's decision.
-                entries = read(WEBHOOK_CONFIGURATION, _request_timeout=_TIMEOUT).webhooks or []
+            with translate_errors(f"{kind} {WEBHOOK_CONFIGURATION}"), _ignore_status(404):
+                # An apply would create a configuration that is not there, and that is the administrator's decision.
+                entries = read(WEBHOOK_CONFIGURATION).webhooks or []
                 if any(entry.client_config.ca_bundle != encoded for entry in entries):
                     patch(
-                        WEBHOOK_CONFIGURATION, _ca_bundles(kind, [entry.name for entry in entries], encoded), **_apply()
+                        WEBHOOK_CONFIGURATION,
+                        _build_ca_bundles(kind, [entry.name for entry in entries], encoded),
+                        **_apply_options(),
                     )
 
-    def _secret(self, name: str, data: Mapping[str, bytes], version: str | None = None) -> client.V1Secret:
+    def _build_secret(self, name: str, data: Mapping[str, bytes], version: str | None = None) -> client.V1Secret:
         return client.V1Secret(
             metadata=client.V1ObjectMeta(
                 name=name, namespace=self._namespace, labels=_LABELS, resource_version=version
@@ -118,50 +126,7 @@ class KubernetesControlPlane:
         )
 
 
-def lead(
-    configuration: client.Configuration,
-    namespace: str,
-    identity: str,
-    work: Callable[[], None],
-    *,
-    timeout: tuple[float, float] = _TIMEOUT,
-) -> None:
-    """Wait until the Lease is ours and do `work`; return when the Lease is lost or the work ended.
-
-    `timeout` is what each attempt of a request may take, in seconds: to connect, and for the answer.
-    Raises UnavailableError when the API server cannot be reached, or does not answer.
-    """
-    with _answers(f"Lease {CONTROLLER_NAME}"):
-        election(configuration, namespace, identity, work, timeout=timeout).run()  # type: ignore[no-untyped-call]
-
-
-def election(
-    configuration: client.Configuration,
-    namespace: str,
-    identity: str,
-    work: Callable[[], None],
-    *,
-    timeout: tuple[float, float] = _TIMEOUT,
-) -> leaderelection.LeaderElection:
-    """One candidate, who has not asked for the Lease yet; `timeout` as of lead()."""
-    client.Configuration.set_default(configuration)  # LeaseLock builds its own client.
-    lock = LeaseLock(CONTROLLER_NAME, namespace, identity)  # type: ignore[no-untyped-call]
-    # Its calls have no timeout. Where a server accepts and never answers (a load balancer that drops in silence), both
-    # replicas would wait for ever, alive and ready, and nobody would lead.
-    for name in ("read_namespaced_lease", "create_namespaced_lease", "replace_namespaced_lease"):
-        setattr(lock.api_instance, name, partial(getattr(lock.api_instance, name), _request_timeout=timeout))
-    config = electionconfig.Config(  # type: ignore[no-untyped-call]
-        lock,
-        lease_duration=15,
-        renew_deadline=10,
-        retry_period=2,
-        onstarted_leading=work,
-        onstopped_leading=lambda: None,
-    )
-    return leaderelection.LeaderElection(config)  # type: ignore[no-untyped-call]
-
-
-def _ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
+def _build_ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,
@@ -171,18 +136,17 @@ def _ca_bundles(kind: str, entries: list[str], encoded: str) -> dict[str, Any]:
     }
 
 
-def _apply() -> dict[str, Any]:
+def _apply_options() -> dict[str, Any]:
     return {
         "field_manager": CONTROLLER_NAME,
         "force": True,
         "_content_type": _APPLY,
-        "_request_timeout": _TIMEOUT,
     }
 
 
 @contextmanager
-def _answers(what: str) -> Iterator[None]:
-    """Turns what the client raises into UnavailableError; the body of an answer is not repeated (it may hold data)."""
+def translate_errors(what: str) -> Iterator[None]:
+    """Turns what the client raises into UnavailableError, without the body of a response: it may hold secret data."""
     try:
         yield
     except client.ApiException as error:
@@ -192,7 +156,7 @@ def _answers(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _unless(status: int) -> Iterator[None]:
+def _ignore_status(status: int) -> Iterator[None]:
     try:
         yield
     except client.ApiException as error:

@@ -1,7 +1,8 @@
-"""reconcile(): authority, bundle and caBundle as they must be. What the elected replica does, again and again.
+"""One round of the controller: it makes authority, trust bundle and caBundle what they must be.
 
-Policy over the ControlPlane Protocol: kubernetes, clock and election are the caller's (control_plane.py, loop.py).
-Every step reads before it writes and yields to whoever was first, so two replicas that believe to lead do no harm.
+Policy over the ControlPlane Protocol. The cluster, the clock and the election are the caller's (kubernetes.py,
+leader.py). Every step reads before it writes, and accepts what another replica wrote first. So two replicas that both
+believe they lead do no harm.
 """
 
 from collections.abc import Mapping
@@ -14,14 +15,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ca.authority import creation
-from ca.authority.authority import Authority, certificate_pem, key_pem, parse
+from ca.authority.authority import Authority, parse_authority
 from ca.authority.creation import KeyPair
 from ca.errors import ConfigurationError
 from contract.identity import TrustDomain
 from contract.names import BUNDLE_FILE, CERTIFICATE_FILE, ISSUING_SECRET, KEY_FILE, ROOT_SECRET
 from contract.renewal import renewal_due
+from injector.enroll.certificate import encode_chain, encode_key
 
-# The root is nobody's to renew silently: pods trust the one that they were admitted with.
+# We never renew the root silently: pods trust the one that they were admitted with.
 _ROOT_WARNING: Final = timedelta(days=365)
 
 
@@ -41,7 +43,7 @@ class ControlPlane(Protocol):
         ...
 
     def create_secret(self, name: str, data: Mapping[str, bytes]) -> None:
-        """Create a Secret of type kubernetes.io/tls; do nothing when somebody was first."""
+        """Create a Secret of type kubernetes.io/tls; do nothing when it exists already."""
         ...
 
     def replace_secret(self, name: str, data: Mapping[str, bytes], *, version: str) -> None:
@@ -66,21 +68,21 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-def reconcile(cluster: ControlPlane, trust_domain: TrustDomain, zone: str, now: datetime) -> Outcome:
+def reconcile_authority(cluster: ControlPlane, trust_domain: TrustDomain, zone: str, now: datetime) -> Outcome:
     """Make what is missing, renew what is due, publish what pods and API server must trust.
 
     Another zone takes a new issuing CA under the same root, so running pods go on trusting each other.
     Raises UnavailableError when the API server does not answer, ConfigurationError when a Secret is not what we wrote
     or the root is gone while its issuing CA is there: a new root would cut off every running pod, so a person decides.
     """
-    # Before the root: whoever deletes first the root and then this must not be met between the two, and find the old
-    # root, which is gone, at work again.
+    # Read the issuing Secret first. If somebody deletes root and issuing one after the other, reading in this order
+    # cannot pair a new root with the old issuing CA.
     issuing = cluster.secret(ISSUING_SECRET)
-    root = _root(cluster, trust_domain, now, has_issuing=issuing is not None)
-    if issuing is None or _is_due(_authority(issuing), root, zone, now):
-        issuing = _issued(cluster, issuing, _issuing_data(root, trust_domain, zone, now))
-    authority = _authority(issuing)
-    bundle = b"".join(certificate_pem(certificate) for certificate in authority.bundle)
+    root = _read_or_create_root(cluster, trust_domain, now, has_issuing=issuing is not None)
+    if issuing is None or _needs_replacement(_parse_issuing(issuing), root, zone, now):
+        issuing = _write_issuing(cluster, issuing, _create_issuing_data(root, trust_domain, zone, now))
+    authority = _parse_issuing(issuing)
+    bundle = encode_chain(authority.bundle)
     cluster.publish_bundle(bundle)
     cluster.publish_ca_bundle(bundle)
     until = root.certificate.not_valid_after_utc
@@ -88,7 +90,9 @@ def reconcile(cluster: ControlPlane, trust_domain: TrustDomain, zone: str, now: 
     return Outcome(until, authority.certificate.not_valid_after_utc, late)
 
 
-def _root(cluster: ControlPlane, trust_domain: TrustDomain, now: datetime, *, has_issuing: bool) -> KeyPair:
+def _read_or_create_root(
+    cluster: ControlPlane, trust_domain: TrustDomain, now: datetime, *, has_issuing: bool
+) -> KeyPair:
     found = cluster.secret(ROOT_SECRET)
     if found is None:
         if has_issuing:
@@ -97,59 +101,59 @@ def _root(cluster: ControlPlane, trust_domain: TrustDomain, now: datetime, *, ha
                 f"{ISSUING_SECRET} too to begin a new trust domain (then every enrolled pod must be recreated)"
             )
         made = creation.create_root(trust_domain, now)
-        pair = {CERTIFICATE_FILE: certificate_pem(made.certificate), KEY_FILE: key_pem(made.key)}
+        pair = {CERTIFICATE_FILE: encode_chain((made.certificate,)), KEY_FILE: encode_key(made.key)}
         cluster.create_secret(ROOT_SECRET, pair)
-        # Read back: whoever was first has made the one that counts.
-        found = _present(cluster, ROOT_SECRET)
-    return _key_pair(found)
+        # Read back: another replica may have been first, and then its root counts.
+        found = _read_present(cluster, ROOT_SECRET)
+    return _parse_key_pair(found)
 
 
-def _issued(cluster: ControlPlane, before: Secret | None, data: Mapping[str, bytes]) -> Secret:
-    """The issuing CA that counts after this: ours, or that of whoever was first."""
+def _write_issuing(cluster: ControlPlane, before: Secret | None, data: Mapping[str, bytes]) -> Secret:
+    """The issuing CA that counts after this: ours, or that of a replica that was first."""
     if before is None:
         cluster.create_secret(ISSUING_SECRET, data)
     else:
         cluster.replace_secret(ISSUING_SECRET, data, version=before.version)
-    return _present(cluster, ISSUING_SECRET)
+    return _read_present(cluster, ISSUING_SECRET)
 
 
-def _is_due(authority: Authority, root: KeyPair, zone: str, now: datetime) -> bool:
+def _needs_replacement(authority: Authority, root: KeyPair, zone: str, now: datetime) -> bool:
     """Whether a new issuing CA is needed: late in its life, of another root, or made for another zone."""
     is_late = now >= renewal_due(authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc)
     return is_late or root.certificate not in authority.bundle or not _is_of_zone(authority.certificate, zone)
 
 
 def _is_of_zone(issuing: x509.Certificate, zone: str) -> bool:
-    # Names outside of its constraints make a leaf invalid, so of another zone's it could not sign one with a Service.
+    # A leaf with a name outside of the constraints is invalid: one made for another zone could sign no Service's name.
     try:
         constraints = issuing.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
         return False
-    return set(constraints.permitted_subtrees or ()) == set(creation.permitted_names(zone))
+    return set(constraints.permitted_subtrees or ()) == set(creation.build_permitted_names(zone))
 
 
-def _issuing_data(root: KeyPair, trust_domain: TrustDomain, zone: str, now: datetime) -> dict[str, bytes]:
+def _create_issuing_data(root: KeyPair, trust_domain: TrustDomain, zone: str, now: datetime) -> dict[str, bytes]:
     issuing = creation.create_issuing(trust_domain, zone, root, now)
     return {
-        CERTIFICATE_FILE: certificate_pem(issuing.certificate),
-        KEY_FILE: key_pem(issuing.key),
-        BUNDLE_FILE: certificate_pem(root.certificate),
+        CERTIFICATE_FILE: encode_chain((issuing.certificate,)),
+        KEY_FILE: encode_key(issuing.key),
+        BUNDLE_FILE: encode_chain((root.certificate,)),
     }
 
 
-def _present(cluster: ControlPlane, name: str) -> Secret:
+def _read_present(cluster: ControlPlane, name: str) -> Secret:
     found = cluster.secret(name)
     if found is None:
         raise ConfigurationError(f"Secret {name} was deleted while it was being made; the next round tries again")
     return found
 
 
-def _authority(secret: Secret) -> Authority:
+def _parse_issuing(secret: Secret) -> Authority:
     names = (CERTIFICATE_FILE, KEY_FILE, BUNDLE_FILE)
-    return parse(*(secret.data.get(name, b"") for name in names), where=f"Secret {ISSUING_SECRET}")
+    return parse_authority(*(secret.data.get(name, b"") for name in names), where=f"Secret {ISSUING_SECRET}")
 
 
-def _key_pair(secret: Secret) -> KeyPair:
+def _parse_key_pair(secret: Secret) -> KeyPair:
     try:
         certificate = x509.load_pem_x509_certificate(secret.data.get(CERTIFICATE_FILE, b""))
         key = serialization.load_pem_private_key(secret.data.get(KEY_FILE, b""), password=None)

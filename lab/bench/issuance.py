@@ -11,9 +11,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ca.api.names import Names
-from ca.authority import authority as authorities
-from ca.authority.leaf import issue
+from ca.authority.authority import load_authority
+from ca.authority.leaf import LeafNames, issue
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import LIFETIME_SECONDS
 from lab.bench import admission, apiserver, authority, cpu, figures, openssl, review
@@ -74,8 +73,8 @@ def leaf_signer(directory: Path) -> Callable[[], object]:
     return partial(
         issue,
         ec.generate_private_key(ec.SECP256R1()).public_key(),
-        Names(identity, dns),
-        authority=authorities.load(directory / "issuing"),
+        LeafNames(identity, dns),
+        authority=load_authority(directory / "issuing"),
         now=datetime.now(UTC),
         lifetime=timedelta(seconds=LIFETIME_SECONDS),
     )

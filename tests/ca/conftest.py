@@ -10,9 +10,8 @@ from flask.testing import FlaskClient
 from audit.log import EvidenceLog
 from ca.api import kube
 from ca.api.app import create_app
-from ca.authority import authority as authorities
 from ca.authority import creation
-from ca.authority.authority import Authority
+from ca.authority.authority import Authority, load_authority
 from ca.settings import Settings
 from contract.names import AUDIENCE, HEADER_SOURCE
 from tests.ca.api_server import ApiServer, serve
@@ -24,14 +23,14 @@ from tests.fakes import FakeCluster
 def authority_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `podtls-ca create` makes, for the tests' time."""
     directory = tmp_path_factory.mktemp("authority") / "made"
-    creation.save(creation.create(TRUST_DOMAIN, "cluster.local", NOW), directory)
+    creation.save_authority(creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW), directory)
     return directory
 
 
 @pytest.fixture(scope="session")
 def authority(authority_directory: Path) -> Authority:
     """The issuing CA of most tests."""
-    return authorities.load(authority_directory / "issuing")
+    return load_authority(authority_directory / "issuing")
 
 
 @pytest.fixture

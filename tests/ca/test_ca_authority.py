@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ca.authority import creation
-from ca.authority.authority import Template, load, parse, sign, watch
+from ca.authority.authority import Template, load_authority, parse_authority, sign, watch_authority
 from ca.errors import ConfigurationError
 from tests.ca.world import NOW, TRUST_DOMAIN
 
@@ -21,7 +21,7 @@ WHOLE = NOW.replace(microsecond=0)
 
 @pytest.fixture(scope="module")
 def made() -> creation.NewAuthority:
-    return creation.create(TRUST_DOMAIN, "cluster.local", NOW)
+    return creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW)
 
 
 def _assert_is_ca(certificate: x509.Certificate, path_length: int) -> None:
@@ -66,7 +66,7 @@ def test_issuing_ca_ends_with_its_root(made: creation.NewAuthority) -> None:
 
 
 def test_two_authorities_have_two_names(made: creation.NewAuthority) -> None:
-    other = creation.create(TRUST_DOMAIN, "cluster.local", NOW)
+    other = creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW)
 
     subjects = {pair.certificate.subject for each in (made, other) for pair in (each.root, each.issuing)}
 
@@ -74,9 +74,9 @@ def test_two_authorities_have_two_names(made: creation.NewAuthority) -> None:
 
 
 def test_saved_authority_loads_as_it_was(made: creation.NewAuthority, tmp_path: Path) -> None:
-    creation.save(made, tmp_path / "authority")
+    creation.save_authority(made, tmp_path / "authority")
 
-    authority = load(tmp_path / "authority" / "issuing")
+    authority = load_authority(tmp_path / "authority" / "issuing")
 
     assert authority.chain == (made.issuing.certificate,)
     assert authority.bundle == (made.root.certificate,)
@@ -84,7 +84,7 @@ def test_saved_authority_loads_as_it_was(made: creation.NewAuthority, tmp_path: 
 
 
 def test_keys_are_readable_by_their_owner_alone(made: creation.NewAuthority, tmp_path: Path) -> None:
-    creation.save(made, tmp_path)
+    creation.save_authority(made, tmp_path)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.key")}
 
@@ -93,11 +93,11 @@ def test_keys_are_readable_by_their_owner_alone(made: creation.NewAuthority, tmp
 
 
 def test_authority_is_never_overwritten(made: creation.NewAuthority, tmp_path: Path) -> None:
-    creation.save(made, tmp_path)
+    creation.save_authority(made, tmp_path)
     before = (tmp_path / "root.key").read_bytes()
 
     with pytest.raises(ConfigurationError, match=r"root\.key exists: an authority is never overwritten"):
-        creation.save(creation.create(TRUST_DOMAIN, "cluster.local", NOW), tmp_path)
+        creation.save_authority(creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW), tmp_path)
 
     assert (tmp_path / "root.key").read_bytes() == before
 
@@ -106,16 +106,16 @@ def test_place_that_cannot_be_written_is_named(made: creation.NewAuthority, tmp_
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ConfigurationError, match="file/issuing: Not a directory"):
-        creation.save(made, tmp_path / "file")
+        creation.save_authority(made, tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
 def test_missing_file_is_named(name: str, made: creation.NewAuthority, tmp_path: Path) -> None:
-    creation.save(made, tmp_path)
+    creation.save_authority(made, tmp_path)
     (tmp_path / "issuing" / name).unlink()
 
     with pytest.raises(ConfigurationError, match=f"{name}: No such file"):
-        load(tmp_path / "issuing")
+        load_authority(tmp_path / "issuing")
 
 
 def _pem(*certificates: x509.Certificate) -> bytes:
@@ -186,13 +186,13 @@ def test_authority_that_cannot_sign_is_refused(
     certificate, key, bundle = files(made)
 
     with pytest.raises(ConfigurationError, match=reason):
-        parse(certificate, key, bundle, where="here")
+        parse_authority(certificate, key, bundle, where="here")
 
 
 def test_old_and_new_roots_may_stand_in_one_bundle(made: creation.NewAuthority) -> None:
     other = creation.create_root(TRUST_DOMAIN, NOW).certificate
 
-    authority = parse(
+    authority = parse_authority(
         _pem(made.issuing.certificate), _key_pem(made.issuing.key), _pem(other, made.root.certificate), where="here"
     )
 
@@ -210,15 +210,15 @@ def test_certificate_is_signed_with_a_hash_as_strong_as_its_key(made: creation.N
 def _renewed(made: creation.NewAuthority, folder: Path) -> creation.NewAuthority:
     issuing = creation.create_issuing(TRUST_DOMAIN, "cluster.local", made.root, NOW + timedelta(days=1))
     again = creation.NewAuthority(made.root, issuing)
-    creation.save(again, folder)
+    creation.save_authority(again, folder)
     return again
 
 
 def test_a_renewed_authority_is_taken_over_while_running(made: creation.NewAuthority, tmp_path: Path) -> None:
-    creation.save(made, tmp_path / "before")
+    creation.save_authority(made, tmp_path / "before")
     renewed = _renewed(made, tmp_path / "after")
     (tmp_path / "now").symlink_to(tmp_path / "before/issuing")
-    current = watch(tmp_path / "now")
+    current = watch_authority(tmp_path / "now")
     before = current.get()
 
     (tmp_path / "new").symlink_to(tmp_path / "after/issuing")
@@ -233,9 +233,9 @@ def test_a_renewed_authority_is_taken_over_while_running(made: creation.NewAutho
 def test_a_half_renewed_authority_leaves_the_one_before(
     made: creation.NewAuthority, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    creation.save(made, tmp_path / "made")
+    creation.save_authority(made, tmp_path / "made")
     folder = tmp_path / "made/issuing"
-    current = watch(folder)
+    current = watch_authority(folder)
     kept = (folder / name).read_bytes()
 
     (folder / name).unlink()
@@ -248,4 +248,4 @@ def test_a_half_renewed_authority_leaves_the_one_before(
 
 def test_a_running_ca_needs_an_authority_at_its_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        watch(tmp_path)
+        watch_authority(tmp_path)

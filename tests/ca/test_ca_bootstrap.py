@@ -18,7 +18,7 @@ from audit.record import CertificateRecord
 from ca import __main__ as command
 from ca import bootstrap
 from ca.authority import creation
-from ca.authority.authority import Authority, load
+from ca.authority.authority import Authority, load_authority
 from ca.errors import ProfileError, UnavailableError
 from ca.settings import Settings
 from contract.names import CERTIFICATE_FILE, CURRENT, KEY_FILE
@@ -37,7 +37,9 @@ def run(settings: Settings) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What a CA pod is told, with an authority that is valid now."""
-    creation.save(creation.create(TRUST_DOMAIN, "cluster.local", datetime.now(UTC)), tmp_path / "made")
+    creation.save_authority(
+        creation.create_authority(TRUST_DOMAIN, "cluster.local", datetime.now(UTC)), tmp_path / "made"
+    )
     (tmp_path / "run").mkdir(exist_ok=True)
     told = {
         "PODTLS_AUTHORITY": str(tmp_path / "made" / "issuing"),
@@ -54,7 +56,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 def test_serving_certificate_is_signed_recorded_and_served(
     settings: Settings, run: Path, authority: Authority, log: EvidenceLog
 ) -> None:
-    directory = bootstrap.bootstrap(settings, authority, log, nginx_conf="# front", now=NOW)
+    directory = bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="# front", now=NOW)
 
     served = generation.read(run)
     leaf, issuing = x509.load_pem_x509_certificates(served.certificate)
@@ -74,7 +76,7 @@ def test_serving_certificate_that_cannot_be_recorded_is_not_served(
     settings: Settings, run: Path, authority: Authority
 ) -> None:
     with pytest.raises(Exception, match="No space left on device"):
-        bootstrap.bootstrap(settings, authority, EvidenceLog(Path("/dev/full")), nginx_conf="", now=NOW)
+        bootstrap.issue_serving_certificate(settings, authority, EvidenceLog(Path("/dev/full")), nginx_conf="", now=NOW)
 
     assert list(run.iterdir()) == []
 
@@ -83,7 +85,7 @@ def test_serving_name_outside_of_the_constraints_is_refused(run: Path, authority
     settings = Settings.from_env({"PODTLS_RUN": str(run), "PODTLS_SERVING_NAMES": "ca.example.com"})
 
     with pytest.raises(ProfileError, match="does not verify against the authority"):
-        bootstrap.bootstrap(settings, authority, log, nginx_conf="", now=NOW)
+        bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="", now=NOW)
 
     assert list(run.iterdir()) == []
 
@@ -92,27 +94,27 @@ def test_serving_name_outside_of_the_constraints_is_refused(run: Path, authority
 def test_renewal_is_due_at_two_thirds_of_life_or_when_the_issuing_ca_changes(
     settings: Settings, authority: Authority, log: EvidenceLog, tmp_path: Path
 ) -> None:
-    creation.save(creation.create(TRUST_DOMAIN, "cluster.local", NOW), tmp_path / "other")
-    before = bootstrap.is_due(settings, authority, NOW)
+    creation.save_authority(creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW), tmp_path / "other")
+    before = bootstrap.is_renewal_due(settings, authority, NOW)
 
-    bootstrap.bootstrap(settings, authority, log, nginx_conf="", now=NOW)
+    bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="", now=NOW)
 
     assert before
-    assert not bootstrap.is_due(settings, authority, NOW + timedelta(hours=15, minutes=59))
-    assert bootstrap.is_due(settings, authority, NOW + timedelta(hours=16))
-    assert bootstrap.is_due(settings, load(tmp_path / "other" / "issuing"), NOW)
+    assert not bootstrap.is_renewal_due(settings, authority, NOW + timedelta(hours=15, minutes=59))
+    assert bootstrap.is_renewal_due(settings, authority, NOW + timedelta(hours=16))
+    assert bootstrap.is_renewal_due(settings, load_authority(tmp_path / "other" / "issuing"), NOW)
 
 
 def test_serving_certificate_is_checked_for_readiness(
     settings: Settings, run: Path, authority: Authority, log: EvidenceLog
 ) -> None:
-    bootstrap.check(run, NOW)
-    bootstrap.bootstrap(settings, authority, log, nginx_conf="", now=NOW)
+    bootstrap.check_serving_certificate(run, NOW)
+    bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="", now=NOW)
 
-    bootstrap.check(run, NOW)
+    bootstrap.check_serving_certificate(run, NOW)
 
     with pytest.raises(UnavailableError, match="our serving certificate is valid until 2030-05-02T12:00:00Z only"):
-        bootstrap.check(run, NOW + DAY)
+        bootstrap.check_serving_certificate(run, NOW + DAY)
 
 
 def test_generation_that_cannot_be_read_is_not_ready(run: Path) -> None:
@@ -120,7 +122,7 @@ def test_generation_that_cannot_be_read_is_not_ready(run: Path) -> None:
     (run / CURRENT / CERTIFICATE_FILE).write_text("garbage")
 
     with pytest.raises(UnavailableError, match="cannot be read"):
-        bootstrap.check(run, NOW)
+        bootstrap.check_serving_certificate(run, NOW)
 
 
 def test_command_bootstraps_with_the_fronts_configuration(

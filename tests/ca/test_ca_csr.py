@@ -1,4 +1,4 @@
-"""csr.public_key(): which requests prove which keys, and which are refused before any work is done for them."""
+"""Which requests prove which keys, and which are refused before any work is done for them."""
 
 import ipaddress
 
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pyasn1.codec.der import decoder, encoder
 from pyasn1_alt_modules import rfc2986
 
-from ca.api.csr import DER_LIMIT, public_key
+from ca.api.csr import DER_LIMIT, parse_proven_key
 from ca.errors import CSRError, TooLargeError
 from tests.ca.world import Key, request_der
 
@@ -28,7 +28,7 @@ WEAK_DSA = dsa.generate_private_key(1024)  # noqa: S505 - it must be refused
     ],
 )
 def test_key_that_signed_the_request_is_proven(key: Key) -> None:
-    proven = public_key(request_der(key))
+    proven = parse_proven_key(request_der(key))
 
     assert proven.key == key.public_key()
     assert proven.ignored_names == ()
@@ -46,7 +46,7 @@ def test_key_that_signed_the_request_is_proven(key: Key) -> None:
 )
 def test_weak_or_odd_key_is_refused(key: Key, reason: str) -> None:
     with pytest.raises(CSRError, match=reason):
-        public_key(request_der(key))
+        parse_proven_key(request_der(key))
 
 
 def test_rsa_16384_is_refused_before_its_signature_is_looked_at() -> None:
@@ -55,7 +55,7 @@ def test_rsa_16384_is_refused_before_its_signature_is_looked_at() -> None:
     der = _swap_key(request_der(rsa.generate_private_key(65537, 2048)), huge)
 
     with pytest.raises(CSRError, match="RSA key of 16384 bits"):
-        public_key(der)
+        parse_proven_key(der)
 
 
 @pytest.mark.parametrize(
@@ -70,28 +70,28 @@ def test_key_of_another_kind_is_refused(key: ed448.Ed448PrivateKey | dsa.DSAPriv
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, algorithm)
 
     with pytest.raises(CSRError, match="allowed are P-256, P-384, Ed25519 and RSA"):
-        public_key(request.public_bytes(Encoding.DER))
+        parse_proven_key(request.public_bytes(Encoding.DER))
 
 
 def test_request_with_foreign_key_signature_is_refused(key: ec.EllipticCurvePrivateKey) -> None:
     der = _swap_key(request_der(ec.generate_private_key(ec.SECP256R1())), key.public_key())
 
     with pytest.raises(CSRError, match="not made with the private key of its public key"):
-        public_key(der)
+        parse_proven_key(der)
 
 
 def test_request_signed_with_sha1_is_refused(key: ec.EllipticCurvePrivateKey) -> None:
     der = request_der(key).replace(bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040301"))
 
     with pytest.raises(CSRError, match="sha224"):
-        public_key(der)
+        parse_proven_key(der)
 
 
 def test_signature_algorithm_that_nobody_knows_is_refused(key: ec.EllipticCurvePrivateKey) -> None:
     der = request_der(key).replace(bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d04037f"))
 
     with pytest.raises(CSRError, match="signature cannot be read"):
-        public_key(der)
+        parse_proven_key(der)
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,22 @@ def test_signature_algorithm_that_nobody_knows_is_refused(key: ec.EllipticCurveP
 )
 def test_bytes_that_are_no_request_are_refused(der: bytes) -> None:
     with pytest.raises(CSRError, match="not DER that can be read"):
-        public_key(der)
+        parse_proven_key(der)
 
 
 def test_truncated_request_is_refused(key: ec.EllipticCurvePrivateKey) -> None:
     with pytest.raises(CSRError, match="not DER that can be read"):
-        public_key(request_der(key)[:-5])
+        parse_proven_key(request_der(key)[:-5])
 
 
 def test_trailing_bytes_are_refused(key: ec.EllipticCurvePrivateKey) -> None:
     with pytest.raises(CSRError, match="not DER that can be read"):
-        public_key(request_der(key) + b"\x00")
+        parse_proven_key(request_der(key) + b"\x00")
 
 
 def test_huge_request_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(TooLargeError, match=f"allowed are {DER_LIMIT}"):
-        public_key(b"\x30" * (DER_LIMIT + 1))
+        parse_proven_key(b"\x30" * (DER_LIMIT + 1))
 
 
 def test_asked_names_are_ignored_and_named(key: ec.EllipticCurvePrivateKey) -> None:
@@ -131,7 +131,7 @@ def test_asked_names_are_ignored_and_named(key: ec.EllipticCurvePrivateKey) -> N
         x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
     ]
 
-    proven = public_key(request_der(key, names=asked, common_name="admin"))
+    proven = parse_proven_key(request_der(key, names=asked, common_name="admin"))
 
     assert proven.ignored_names[:4] == (
         "DNS:admin.example",
@@ -145,7 +145,7 @@ def test_asked_names_are_ignored_and_named(key: ec.EllipticCurvePrivateKey) -> N
 def test_asked_names_cannot_flood_or_forge_the_log(key: ec.EllipticCurvePrivateKey) -> None:
     asked: list[x509.GeneralName] = [x509.DNSName(f"a\x1b[2J{number}{'x' * 40}") for number in range(200)]
 
-    proven = public_key(request_der(key, names=asked))
+    proven = parse_proven_key(request_der(key, names=asked))
 
     assert len(proven.ignored_names) == 100
     assert all(name.isprintable() for name in proven.ignored_names)

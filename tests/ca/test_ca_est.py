@@ -60,7 +60,7 @@ def test_body_that_is_no_base64_is_refused(body: bytes) -> None:
 def test_answer_is_of_the_type_that_is_accepted(accept: str, expected: str, authority: Authority) -> None:
     est.read_request("application/pkcs10", accept, b"aGk=")
 
-    answer = est.enrolled(accept, authority.certificate, authority.chain)
+    answer = est.encode_enrollment(accept, authority.certificate, authority.chain)
 
     assert answer.headers["Content-Type"] == expected
 
@@ -72,14 +72,14 @@ def test_client_that_accepts_nothing_we_have_is_told_before_anything_is_signed(a
 
 
 def test_pkcs7_carries_the_leaf_alone_in_base64(authority: Authority) -> None:
-    answer = est.enrolled("", authority.bundle[0], authority.chain)
+    answer = est.encode_enrollment("", authority.bundle[0], authority.chain)
 
     assert answer.headers["Content-Transfer-Encoding"] == "base64"
     assert pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.body)) == [authority.bundle[0]]
 
 
 def test_pem_chain_is_leaf_first(authority: Authority) -> None:
-    answer = est.enrolled(PEM_CHAIN, authority.bundle[0], authority.chain)
+    answer = est.encode_enrollment(PEM_CHAIN, authority.bundle[0], authority.chain)
 
     assert x509.load_pem_x509_certificates(answer.body) == [authority.bundle[0], authority.certificate]
     assert "Content-Transfer-Encoding" not in answer.headers

@@ -31,7 +31,7 @@ def refuse(client: FlaskClient, headers: dict[str, str], body: bytes) -> tuple[i
 
 
 def test_event_of_a_refusal_describes_the_tokens_pod() -> None:
-    event = events.refused(GONE, NOW)
+    event = events.build_refusal_event(GONE, NOW)
 
     name = event["metadata"].pop("name")
     assert name.startswith(f"podtls-{UID}-")
@@ -61,13 +61,13 @@ def test_event_of_a_refusal_describes_the_tokens_pod() -> None:
     ],
 )
 def test_event_has_a_name_of_its_own_for_each_pod_and_reason(other: RefusedError, same: bool) -> None:
-    names = [events.refused(error, NOW)["metadata"]["name"] for error in (GONE, other)]
+    names = [events.build_refusal_event(error, NOW)["metadata"]["name"] for error in (GONE, other)]
 
     assert (names[0] == names[1]) == same
 
 
 def test_message_ends_where_the_api_server_would_refuse_it() -> None:
-    event = events.refused(RefusedError("x" * 5000, CALLER), NOW)
+    event = events.build_refusal_event(RefusedError("x" * 5000, CALLER), NOW)
 
     assert event["message"] == "x" * 1024
 
@@ -178,9 +178,9 @@ def test_event_goes_over_the_kept_connection_and_its_repeat_is_no_failure(
     api.pod("shop", "payments-1")
 
     for _ in range(2):
-        events.report(api, GONE, NOW)
+        events.report_refusal(api, GONE, NOW)
 
-    assert list(cluster.events.values()) == [events.refused(GONE, NOW)]
+    assert list(cluster.events.values()) == [events.build_refusal_event(GONE, NOW)]
     assert server.requests[1:] == [("POST", "/api/v1/namespaces/shop/events")] * 2
     assert server.connections == 1
     assert [record for record in caplog.records if record.name == "ca.api.events"] == []
@@ -193,7 +193,7 @@ def test_answer_that_is_no_success_is_said_by_its_status(
     server.status = status
 
     with pytest.raises(UnavailableError, match=f"^the API server answers {status} to an Event$"):
-        api.create_event("shop", events.refused(GONE, NOW))
+        api.create_event("shop", events.build_refusal_event(GONE, NOW))
 
 
 def test_nobody_listening_is_only_logged(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -201,6 +201,6 @@ def test_nobody_listening_is_only_logged(server: ApiServer, caplog: pytest.LogCa
     server.url = "https://127.0.0.1:1"
     nowhere = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
 
-    events.report(nowhere, GONE, NOW)
+    events.report_refusal(nowhere, GONE, NOW)
 
     assert "the API server does not answer" in caplog.text

@@ -98,7 +98,9 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
     """What a CA pod is told, with an authority that is valid now."""
-    creation.save(creation.create(TRUST_DOMAIN, "cluster.local", datetime.now(UTC)), folder / "authority")
+    creation.save_authority(
+        creation.create_authority(TRUST_DOMAIN, "cluster.local", datetime.now(UTC)), folder / "authority"
+    )
     return {
         "PODTLS_AUTHORITY": str(folder / "authority" / "issuing"),
         "PODTLS_LOG": str(folder / "evidence.jsonl"),

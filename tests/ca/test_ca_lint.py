@@ -12,12 +12,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca.api.names import Names
 from ca.authority.authority import Authority, Template, sign
-from ca.authority.leaf import issue
+from ca.authority.leaf import LeafNames, issue
 from tests.ca.world import IDENTITY, NOW
 
-NAMES = Names(IDENTITY, ("10-1-2-3.shop.pod.cluster.local", "payments.shop.svc", "payments.shop.svc.cluster.local"))
+NAMES = LeafNames(IDENTITY, ("10-1-2-3.shop.pod.cluster.local", "payments.shop.svc", "payments.shop.svc.cluster.local"))
 DAY = timedelta(days=1)
 
 # What pkilint (from NOTICE up) says and we accept. Anything else, and anything of it that goes away, fails.

@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from cryptography import x509
 
-from ca.api import kube
-from ca.controller.kubernetes import KubernetesControlPlane
-from ca.controller.reconcile import Outcome, reconcile
+from ca.controller.kubernetes import KubernetesControlPlane, TimedClient
+from ca.controller.reconcile import Outcome, reconcile_authority
+from ca.kubeconfig import load_configuration
 from contract.identity import TrustDomain
 from contract.names import CONTROLLER_NAME, ENV_TRUST_BUNDLE, INJECT, ISSUING_SECRET, ROOT_SECRET
 from injector.enroll import certificate, est
@@ -94,13 +93,13 @@ def evict(podtls: Podtls, pod: str) -> str:
 
 
 def test_controllers_that_all_believe_to_lead_make_one_authority_and_publish_the_same(alone: Podtls) -> None:
-    hands = [KubernetesControlPlane(configuration(alone, f"racer-{number}"), NAMESPACE) for number in range(RACERS)]
+    hands = [KubernetesControlPlane(client_of(alone, f"racer-{number}"), NAMESPACE) for number in range(RACERS)]
     outcomes: list[Outcome] = []
     gate = threading.Barrier(RACERS)
 
     def race(cluster: KubernetesControlPlane) -> None:
         gate.wait(timeout=30)
-        outcomes.append(reconcile(cluster, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC)))
+        outcomes.append(reconcile_authority(cluster, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC)))
 
     for _round in range(5):
         forget(alone)
@@ -118,9 +117,9 @@ def test_controllers_that_all_believe_to_lead_make_one_authority_and_publish_the
         assert alone.ca_bundles() == {root["tls.crt"]}
 
 
-def configuration(podtls: Podtls, name: str) -> Any:
+def client_of(podtls: Podtls, name: str) -> TimedClient:
     path = account_kubeconfig(podtls.cluster, "podtls-controller", podtls.folder / f"{name}.kubeconfig")
-    return kube.configuration({"KUBECONFIG": str(path)})
+    return TimedClient(load_configuration(str(path)))
 
 
 def forget(podtls: Podtls) -> None:
@@ -136,8 +135,8 @@ def secret(podtls: Podtls, name: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", CONFIGURATIONS)
 @pytest.mark.parametrize("way", ["server-side", "client-side"])
 def test_applying_the_manifests_again_does_not_touch_ca_bundle(alone: Podtls, kind: str, way: str) -> None:
-    hands = KubernetesControlPlane(configuration(alone, "publisher"), NAMESPACE)
-    reconcile(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
+    hands = KubernetesControlPlane(client_of(alone, "publisher"), NAMESPACE)
+    reconcile_authority(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
     body = json.dumps({"apiVersion": "v1", "kind": "List", "items": alone.objects})
     flags = ["--server-side", "--field-manager=tests"] if way == "server-side" else ["--warnings-as-errors=false"]
 

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from ca.api import kube
 from ca.api.events import REASON
-from ca.controller.kubernetes import KubernetesControlPlane, election
-from ca.controller.reconcile import Outcome, reconcile
+from ca.controller.kubernetes import KubernetesControlPlane, TimedClient
+from ca.controller.leader import create_candidate
+from ca.controller.reconcile import Outcome, reconcile_authority
 from ca.errors import UnavailableError as ControllerError
+from ca.kubeconfig import load_configuration
 from contract.identity import TrustDomain
 from contract.names import (
     BUNDLE_CONFIG_MAP,
@@ -171,12 +172,12 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[Podtls]:
 @pytest.fixture
 def controller(quiet: Podtls) -> KubernetesControlPlane:
     """The controller's hands, with its own token."""
-    return KubernetesControlPlane(configuration(quiet), NAMESPACE)
+    return KubernetesControlPlane(client_of(quiet), NAMESPACE)
 
 
-def configuration(quiet: Podtls) -> Any:
+def client_of(quiet: Podtls) -> TimedClient:
     path = account_kubeconfig(quiet.cluster, "podtls-controller", quiet.folder / "podtls-controller.kubeconfig")
-    return kube.configuration({"KUBECONFIG": str(path)})
+    return TimedClient(load_configuration(str(path)))
 
 
 def forget(quiet: Podtls) -> None:
@@ -186,7 +187,7 @@ def forget(quiet: Podtls) -> None:
 
 
 def does_a_round(_: Podtls, hands: KubernetesControlPlane) -> Outcome:
-    return reconcile(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
+    return reconcile_authority(hands, TrustDomain("cluster.local"), "cluster.local", datetime.now(UTC))
 
 
 def renews_the_issuing_ca(quiet: Podtls, hands: KubernetesControlPlane) -> None:
@@ -197,7 +198,7 @@ def renews_the_issuing_ca(quiet: Podtls, hands: KubernetesControlPlane) -> None:
 
 
 def is_elected(quiet: Podtls, _: KubernetesControlPlane) -> None:
-    candidate = election(configuration(quiet), NAMESPACE, "podtls-controller-a", lambda: None)
+    candidate = create_candidate(client_of(quiet), NAMESPACE, "podtls-controller-a", lambda: None)
     for _round in range(2):
         if not candidate.try_acquire_or_renew():  # type: ignore[no-untyped-call]
             raise ControllerError("the Lease cannot be had")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ca.api.kube import configuration
+from ca.api import kube
 from ca.errors import ConfigurationError
 from ca.settings import Settings as CASettings
 from podtls.__main__ import cli
@@ -60,8 +60,8 @@ def test_the_table_of_the_ca_is_what_its_settings_read(tmp_path: Path) -> None:
 
     CASettings.from_env(environment)
     ServerSettings.from_env(environment)
-    with pytest.raises(ConfigurationError, match="KUBECONFIG="):
-        configuration(environment)
+    with pytest.raises(ConfigurationError, match="^kubeconfig "):
+        kube.connect(environment)
 
     assert variables_of_table("The CA reads these") == environment.asked
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from ca.api.est import certs_only
+from ca.api.est import encode_certificates
 from ca.authority import creation
-from ca.authority.authority import certificate_pem
 from ca.authority.creation import NewAuthority
 from contract.identity import TrustDomain
 from contract.names import INIT_CONTAINER, INJECT, PATH_CACERTS, STATUS
+from injector.enroll.certificate import encode_chain
 from podtls.inject.offline import Webhook, apply
 from podtls.kubernetes import installation
 from podtls.kubernetes.objects import object_path
@@ -43,12 +43,12 @@ def authority() -> NewAuthority:
 
 def new_authority(now: datetime = NOW) -> NewAuthority:
     """Another one."""
-    return creation.create(TrustDomain("cluster.local"), "cluster.local", now)
+    return creation.create_authority(TrustDomain("cluster.local"), "cluster.local", now)
 
 
 def bundle_of(made: NewAuthority) -> str:
     """Its trust bundle."""
-    return certificate_pem(made.root.certificate).decode()
+    return encode_chain((made.root.certificate,)).decode()
 
 
 @cache
@@ -99,8 +99,8 @@ def publish(server: FakeApiServer, made: NewAuthority) -> None:
     for kind in ("Mutating", "Validating"):
         for entry in server.find(f"{kind}WebhookConfiguration", "podtls")["webhooks"]:
             entry["clientConfig"]["caBundle"] = base64.b64encode(pem.encode()).decode()
-    answer = certs_only([made.root.certificate, made.issuing.certificate])
-    server.proxied[installation.CA.proxied(PATH_CACERTS)] = ApiResponse(200, answer.body)
+    response = encode_certificates([made.root.certificate, made.issuing.certificate])
+    server.proxied[installation.CA.proxied(PATH_CACERTS)] = ApiResponse(200, response.body)
 
 
 def endpoint_slice(service: str, *, ready: bool = True, port: str = "https") -> Object:

@@ -11,18 +11,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from ca.api.csr import PublicKey
-from ca.api.names import Names
 from ca.authority import creation
-from ca.authority.authority import Authority, Template, sign
-from ca.authority.leaf import issue, require_profile, require_signature
+from ca.authority.authority import Authority, PublicKey, Template, sign
+from ca.authority.leaf import LeafNames, issue, require_profile, require_signature
 from ca.errors import ProfileError, UnavailableError
 from contract.identity import TrustDomain, WorkloadIdentity
 from tests.ca.world import IDENTITY, NOW, TRUST_DOMAIN, Key
 
 DAY = timedelta(days=1)
 URI = "spiffe://cluster.local/ns/shop/sa/payments"
-NAMES = Names(IDENTITY, ("10-1-2-3.shop.pod.cluster.local", "payments.shop.svc", "payments.shop.svc.cluster.local"))
+NAMES = LeafNames(IDENTITY, ("10-1-2-3.shop.pod.cluster.local", "payments.shop.svc", "payments.shop.svc.cluster.local"))
 WHOLE = NOW.replace(microsecond=0)
 
 
@@ -69,7 +67,7 @@ def test_leaf_has_exactly_these_extensions(leaf: x509.Certificate, authority: Au
 
 
 def test_leaf_without_any_dns_name_carries_its_identity(authority: Authority, key: ec.EllipticCurvePrivateKey) -> None:
-    leaf = issue(key.public_key(), Names(IDENTITY, ()), authority=authority, now=NOW, lifetime=DAY)
+    leaf = issue(key.public_key(), LeafNames(IDENTITY, ()), authority=authority, now=NOW, lifetime=DAY)
 
     alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(alternative) == [x509.UniformResourceIdentifier(URI)]
@@ -133,7 +131,7 @@ def test_authority_that_is_not_valid_now_signs_nothing(
 
 def test_name_outside_the_constraints_never_leaves(authority: Authority, key: ec.EllipticCurvePrivateKey) -> None:
     with pytest.raises(ProfileError, match="does not verify against the authority"):
-        issue(key.public_key(), Names(IDENTITY, ("bank.example",)), authority=authority, now=NOW, lifetime=DAY)
+        issue(key.public_key(), LeafNames(IDENTITY, ("bank.example",)), authority=authority, now=NOW, lifetime=DAY)
 
 
 def test_key_that_is_not_the_authoritys_never_signs_a_leaf_that_leaves(
@@ -220,7 +218,7 @@ def test_leaf_that_breaks_a_rule_is_named_and_never_leaves(
 
 
 def test_leaf_of_another_authority_does_not_verify(authority: Authority, key: ec.EllipticCurvePrivateKey) -> None:
-    issuing = creation.create(TRUST_DOMAIN, "cluster.local", NOW).issuing
+    issuing = creation.create_authority(TRUST_DOMAIN, "cluster.local", NOW).issuing
     foreign = replace(authority, chain=(issuing.certificate,), key=issuing.key)
     leaf = sign(_template(key.public_key(), foreign), foreign.key)
 
@@ -233,6 +231,6 @@ def test_identity_of_another_trust_domain_stands_in_the_subject(
 ) -> None:
     identity = WorkloadIdentity(TrustDomain("corp.example"), "shop", "payments")
 
-    leaf = issue(key.public_key(), Names(identity, ()), authority=authority, now=NOW, lifetime=DAY)
+    leaf = issue(key.public_key(), LeafNames(identity, ()), authority=authority, now=NOW, lifetime=DAY)
 
     assert leaf.subject.rfc4514_string() == "UID=spiffe://corp.example/ns/shop/sa/payments,O=corp.example"

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from ca.api import kube
-from ca.controller.kubernetes import lead
+from ca.controller.kubernetes import TimedClient
+from ca.controller.leader import lead
 from ca.errors import UnavailableError
+from ca.kubeconfig import load_configuration
 from contract.names import CONTROLLER_NAME
 from tests.ca.api_server import ApiServer
 
@@ -22,7 +23,7 @@ def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
         with pytest.raises(
             UnavailableError, match=f"^Lease {CONTROLLER_NAME}: the API server does not answer: MaxRetryError$"
         ):
-            lead(configuration, "podtls-system", "a", never, timeout=(0.2, 0.2))
+            lead(TimedClient(configuration, timeout=(0.2, 0.2)), "podtls-system", "a", never)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +37,12 @@ def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
 def test_every_request_for_the_lease_ends_without_an_answer(
     method: str, lease: dict[str, Any] | None, error: str, server: ApiServer
 ) -> None:
-    configuration = kube.configuration({"KUBECONFIG": str(server.kubeconfig())})
+    configuration = load_configuration(str(server.kubeconfig()))
     server.lease, server.held = lease, method
     server.hold.clear()
 
     with pytest.raises(UnavailableError, match=f"^Lease {CONTROLLER_NAME}: the API server does not answer: {error}$"):
-        lead(configuration, "podtls-system", "a", never, timeout=(5, 0.5))
+        lead(TimedClient(configuration, timeout=(5, 0.5)), "podtls-system", "a", never)
 
     assert server.requests[-1][0] == method
 

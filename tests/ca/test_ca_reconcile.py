@@ -9,11 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ca.authority import creation
-from ca.authority.authority import Template, certificate_pem, key_pem, parse, sign
-from ca.controller.reconcile import Secret, reconcile
+from ca.authority.authority import Template, parse_authority, sign
+from ca.controller.reconcile import Secret, reconcile_authority
 from ca.errors import ConfigurationError
 from contract.identity import TrustDomain
 from contract.names import ISSUING_SECRET, ROOT_SECRET
+from injector.enroll.certificate import encode_chain, encode_key
 from tests.fakes import FakeControlPlane
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -21,19 +22,19 @@ DOMAIN = TrustDomain("cluster.local")
 
 
 def reconciled(cluster: FakeControlPlane, now: datetime = NOW, *, zone: str = "cluster.local") -> FakeControlPlane:
-    reconcile(cluster, DOMAIN, zone, now)
+    reconcile_authority(cluster, DOMAIN, zone, now)
     return cluster
 
 
 def issuing_of(cluster: FakeControlPlane) -> x509.Certificate:
     data = cluster.secrets[ISSUING_SECRET].data
-    return parse(data["tls.crt"], data["tls.key"], data["ca.crt"], where="test").certificate
+    return parse_authority(data["tls.crt"], data["tls.key"], data["ca.crt"], where="test").certificate
 
 
 def test_in_an_empty_cluster_an_authority_is_made_and_published() -> None:
     cluster = FakeControlPlane()
 
-    outcome = reconcile(cluster, DOMAIN, "cluster.local", NOW)
+    outcome = reconcile_authority(cluster, DOMAIN, "cluster.local", NOW)
 
     assert cluster.writes == [f"create {ROOT_SECRET}", f"create {ISSUING_SECRET}"]
     assert cluster.bundle == cluster.ca_bundle == cluster.secrets[ROOT_SECRET].data["tls.crt"]
@@ -58,7 +59,7 @@ def test_of_two_replicas_the_first_one_makes_the_authority_that_both_publish() -
         def create_secret(self, name: str, data: object) -> None:
             if name == ROOT_SECRET:
                 made = creation.create_root(DOMAIN, NOW)
-                pair = {"tls.crt": certificate_pem(made.certificate), "tls.key": key_pem(made.key)}
+                pair = {"tls.crt": encode_chain((made.certificate,)), "tls.key": encode_key(made.key)}
                 self.secrets[ROOT_SECRET] = Secret(pair, "1")
             super().create_secret(name, data)  # type: ignore[arg-type]
 
@@ -145,8 +146,8 @@ def unconstrained(root: Secret) -> Secret:
         validity=(NOW, NOW + timedelta(days=365)),
         extensions=((x509.BasicConstraints(ca=True, path_length=0), True),),
     )
-    made = certificate_pem(sign(template, root_key))
-    return Secret({"tls.crt": made, "tls.key": key_pem(key), "ca.crt": root.data["tls.crt"]}, "7")
+    made = encode_chain((sign(template, root_key),))
+    return Secret({"tls.crt": made, "tls.key": encode_key(key), "ca.crt": root.data["tls.crt"]}, "7")
 
 
 def test_a_lost_root_is_not_silently_replaced_while_its_issuing_ca_is_there() -> None:
@@ -162,7 +163,7 @@ def test_a_lost_root_is_not_silently_replaced_while_its_issuing_ca_is_there() ->
 def test_the_end_of_the_root_is_announced_a_year_before() -> None:
     cluster = reconciled(FakeControlPlane())
 
-    outcome = reconcile(cluster, DOMAIN, "cluster.local", NOW + timedelta(days=3300))
+    outcome = reconcile_authority(cluster, DOMAIN, "cluster.local", NOW + timedelta(days=3300))
 
     assert "plan its rotation" in outcome.warnings[0]
 
@@ -184,7 +185,7 @@ def test_a_root_secret_that_we_did_not_write_is_refused_with_its_name(damage: di
 
 def test_a_root_secret_with_a_foreign_key_is_refused() -> None:
     mine, other = creation.create_root(DOMAIN, NOW), creation.create_root(DOMAIN, NOW)
-    secret = Secret({"tls.crt": certificate_pem(mine.certificate), "tls.key": key_pem(other.key)}, "1")
+    secret = Secret({"tls.crt": encode_chain((mine.certificate,)), "tls.key": encode_key(other.key)}, "1")
 
     with pytest.raises(ConfigurationError, match="the key is not the certificate's"):
         reconciled(FakeControlPlane(secrets={ROOT_SECRET: secret}))
