@@ -1,4 +1,4 @@
-"""What the CA raises, each with the HTTP status its answer has. Nothing else lives here."""
+"""What the CA raises, each with the HTTP status of its response. Nothing else lives here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ RETRY_UNAVAILABLE: Final = 2
 
 
 class CAError(Exception):
-    """Base of all errors of this package; `http_status` and `headers` are hints for the edge that answers."""
+    """Base of all errors of this package; `http_status` and `headers` are for the edge, which responds."""
 
     http_status: ClassVar[int] = 500
     headers: ClassVar[Mapping[str, str]] = {}
@@ -67,7 +67,7 @@ class PendingError(CAError):
 
 
 class NotAcceptableError(CAError):
-    """The client accepts no form of answer that we have."""
+    """The client accepts no response type that we have."""
 
     http_status = 406
 

@@ -50,18 +50,18 @@ class Settings:
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:
         """The settings in `environment`; a variable that is absent or empty has its default."""
-        trust_domain = _trust_domain(environment)
-        zone = _zone(environment)
+        trust_domain = _parse_trust_domain(environment)
+        zone = _parse_zone(environment)
         return cls(
             trust_domain=trust_domain,
             zone=zone,
             authority=Path(environment.get(ENV_AUTHORITY) or "/var/run/podtls-authority"),
             log=Path(environment.get(ENV_LOG) or DEFAULT_LOG),
             replica=environment.get(ENV_REPLICA) or os.uname().nodename,
-            source_address=_source_address(environment),
+            source_address=_parse_source_address(environment),
             run_directory=Path(environment.get(ENV_RUN) or RUN_DIRECTORY),
-            identity=_identity(environment, trust_domain),
-            serving_names=_serving_names(environment, zone),
+            identity=_parse_identity(environment, trust_domain),
+            serving_names=_parse_serving_names(environment, zone),
             metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
         )
 
@@ -71,21 +71,21 @@ class Settings:
         return Rules(self.trust_domain, self.source_address)
 
 
-def _trust_domain(environment: Mapping[str, str]) -> TrustDomain:
+def _parse_trust_domain(environment: Mapping[str, str]) -> TrustDomain:
     try:
         return TrustDomain(environment.get(ENV_TRUST_DOMAIN) or DEFAULT_TRUST_DOMAIN)
     except IdentityError as error:
         raise ConfigurationError(f"{ENV_TRUST_DOMAIN}: {error}") from error
 
 
-def _zone(environment: Mapping[str, str]) -> str:
+def _parse_zone(environment: Mapping[str, str]) -> str:
     try:
         return parse_zone(environment.get(ENV_ZONE) or DEFAULT_ZONE)
     except GrammarError as error:
         raise ConfigurationError(f"{ENV_ZONE}: {error}") from error
 
 
-def _source_address(environment: Mapping[str, str]) -> SourceAddress:
+def _parse_source_address(environment: Mapping[str, str]) -> SourceAddress:
     value = environment.get(ENV_SOURCE_ADDRESS) or SourceAddress.REQUIRE
     try:
         return SourceAddress(value)
@@ -93,7 +93,7 @@ def _source_address(environment: Mapping[str, str]) -> SourceAddress:
         raise ConfigurationError(f"{ENV_SOURCE_ADDRESS}={value!r}: allowed are require and record") from error
 
 
-def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> WorkloadIdentity:
+def _parse_identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> WorkloadIdentity:
     namespace = environment.get(ENV_NAMESPACE) or SYSTEM_NAMESPACE
     service_account = environment.get(ENV_SERVICE_ACCOUNT) or CA_NAME
     try:
@@ -102,7 +102,7 @@ def _identity(environment: Mapping[str, str], trust_domain: TrustDomain) -> Work
         raise ConfigurationError(f"{ENV_NAMESPACE}, {ENV_SERVICE_ACCOUNT}: {error}") from error
 
 
-def _serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]:
+def _parse_serving_names(environment: Mapping[str, str], zone: str) -> tuple[str, ...]:
     names = (environment.get(ENV_SERVING_NAMES) or f"{CA_SERVICE},{CA_SERVICE}.{zone}").split(",")
     for name in names:
         if not is_dns_name(name, longest=LONGEST_ZONE):

@@ -1,6 +1,6 @@
 """What Prometheus reads. With several workers the values live in files that all of them share.
 
-gunicorn.py switches that on, so that a counter does not depend on which worker happens to answer. What is counted is
+gunicorn.py switches that on, so that a counter does not depend on which worker responds. What is counted is
 each program's own: webhook/metrics.py, ca/metrics.py.
 """
 

@@ -1,4 +1,4 @@
-"""What every app of ours answers alike: the probes of the kubelet, Prometheus, and what Flask itself refuses."""
+"""Routes that every app of ours has: the probes of the kubelet, metrics, and responses to what Flask refuses."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +13,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 def add_probe_routes(app: Flask, check_ready: Callable[[], None]) -> None:
-    """Adds GET /healthz (the process answers) and /readyz, which is 200 when `check_ready` raises nothing."""
+    """Adds GET /healthz (the process responds) and /readyz, which is 200 when `check_ready` raises nothing."""
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -34,7 +34,7 @@ def add_metrics_route(app: Flask, registry: CollectorRegistry, shared_directory:
 
 
 def handle_http_errors(app: Flask, respond: Callable[[int, str], Response]) -> None:
-    """Answers what Flask refuses (404, 405, 413), and our own bugs (500), by `respond(code, message)`."""
+    """Responds to what Flask refuses (404, 405, 413), and to our own bugs (500), with `respond(code, message)`."""
 
     @app.errorhandler(HTTPException)
     def handle(error: HTTPException) -> Response:

@@ -83,17 +83,17 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = CA_BODY_LIMIT
 
-    def begin() -> evidence.Occasion:
-        return evidence.Occasion(clock(), settings.replica, _source())
+    def begin_occasion() -> evidence.Occasion:
+        return evidence.Occasion(clock(), settings.replica, _read_source())
 
     @app.post(PATH_ENROLL)
     def enroll() -> Response:
         """A CSR comes in, a certificate goes out: for the pod that the token proves, with the names it has now."""
         # One authority per request, so the chain we return is the one that signed, even if the controller renews the
         # authority in between.
-        occasion, issuer = begin(), authority()
-        pod = attest_pod(_claim(), cluster, settings.rules, occasion.time)
-        proven = csr.parse_proven_key(_certificate_request())
+        occasion, issuer = begin_occasion(), authority()
+        pod = attest_pod(_read_claim(), cluster, settings.rules, occasion.time)
+        proven = csr.parse_proven_key(_read_certificate_request())
         subject = decide_names(pod.facts, cluster.services(pod.facts.identity.namespace), settings.zone)
         leaf = issue(proven.key, subject, authority=issuer, now=occasion.time, lifetime=pod.lifetime)
         log.append(evidence.build_issue_record(occasion, pod, subject, leaf, ignored_names=proven.ignored_names))
@@ -102,7 +102,7 @@ def create_app(
     @app.get(PATH_NAMES)
     def current_names() -> Response:
         """The names that a certificate of this pod would carry now; its sidecar renews when they change."""
-        pod = attest_pod(_claim(), cluster, settings.rules, clock())
+        pod = attest_pod(_read_claim(), cluster, settings.rules, clock())
         subject = decide_names(pod.facts, cluster.services(pod.facts.identity.namespace), settings.zone)
         return Response(orjson.dumps({"dns": subject.dns, "uri": subject.uri}), mimetype="application/json")
 
@@ -124,7 +124,7 @@ def create_app(
 
     add_probe_routes(app, check_ready)
     _add_metrics(app, settings.metrics_directory)
-    _handle_errors(app, cluster, log, begin)
+    _handle_errors(app, cluster, log, begin_occasion)
     return app
 
 
@@ -139,15 +139,17 @@ def _add_metrics(app: Flask, shared_directory: str | None) -> None:
         return response
 
 
-def _handle_errors(app: Flask, writer: events.EventWriter, log: Log, begin: Callable[[], evidence.Occasion]) -> None:
-    """Answers each expected error with its status and reason; a refused enrollment is recorded first."""
+def _handle_errors(
+    app: Flask, writer: events.EventWriter, log: Log, begin_occasion: Callable[[], evidence.Occasion]
+) -> None:
+    """Turns each expected error into a response with its status and reason; records a refused enrollment first."""
 
     @app.errorhandler(CAError)
     @app.errorhandler(AuditError)
     def respond_to(error: CAError | AuditError) -> Response:
         if not (isinstance(error, RefusedError) and http.path == PATH_ENROLL):
             return _respond_error(error)
-        occasion = begin()
+        occasion = begin_occasion()
         try:
             log.append(evidence.build_refusal_record(occasion, error))
         except AuditError as unrecorded:
@@ -160,15 +162,15 @@ def _handle_errors(app: Flask, writer: events.EventWriter, log: Log, begin: Call
     handle_http_errors(app, lambda status, message: Response(f"{message}\n", status, content_type=_TEXT))
 
 
-def _claim() -> Claim:
-    return Claim(http.headers.get("Authorization", ""), _source())
+def _read_claim() -> Claim:
+    return Claim(http.headers.get("Authorization", ""), _read_source())
 
 
-def _source() -> str:
+def _read_source() -> str:
     return http.headers.get(HEADER_SOURCE, "")
 
 
-def _certificate_request() -> bytes:
+def _read_certificate_request() -> bytes:
     return est.read_request(
         http.headers.get("Content-Type", ""), http.headers.get("Accept", ""), http.get_data(cache=False)
     )
@@ -176,29 +178,29 @@ def _certificate_request() -> bytes:
 
 def _respond(caller: Caller, leaf: x509.Certificate, authority: Authority) -> Response:
     encoded = est.encode_enrollment(http.headers.get("Accept", ""), leaf, authority.chain)
-    _log(decision="issue", serial=f"{leaf.serial_number:x}", **_who(caller))
+    _log(decision="issue", serial=f"{leaf.serial_number:x}", **_describe_caller(caller))
     return Response(encoded.body, headers=encoded.headers)
 
 
 def _respond_error(error: CAError | AuditError) -> Response:
     status, reason = error.http_status, str(error)
-    who = _who(error.caller) if isinstance(error, RefusedError) else {}
-    _log(decision=_decision(status), status=status, reason=reason[:_REASON_LENGTH], **who)
+    who = _describe_caller(error.caller) if isinstance(error, RefusedError) else {}
+    _log(decision=_name_decision(status), status=status, reason=reason[:_REASON_LENGTH], **who)
     # RFC 7030 section 3.2.3: a challenge has no content. A caller whom we do not know learns nothing.
     body = "" if isinstance(error, UnauthenticatedError) else f"podtls: {reason}\n"
     headers = error.headers if isinstance(error, CAError) else UnavailableError.headers
     return Response(body, status, headers, content_type=_TEXT)
 
 
-def _decision(status: int) -> str:
+def _name_decision(status: int) -> str:
     if status == 202:
         return "wait"
     return "refuse" if status < 500 else "fail"
 
 
-def _who(caller: Caller) -> dict[str, str]:
+def _describe_caller(caller: Caller) -> dict[str, str]:
     return {"namespace": caller.namespace, "pod": caller.pod, "uid": caller.pod_uid}
 
 
 def _log(**fields: object) -> None:
-    log_fields(_logger, {"source": _source(), "path": http.path, **fields})
+    log_fields(_logger, {"source": _read_source(), "path": http.path, **fields})

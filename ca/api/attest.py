@@ -22,7 +22,7 @@ from contract.status_annotation import read_record_id
 
 Address = IPv4Address | IPv6Address
 
-# RFC 6750 section 2.1. The scheme's case does not matter (RFC 9110 section 11.1), anything else is no token.
+# RFC 6750 section 2.1. The scheme's case does not matter (RFC 9110 section 11.1). Anything else is not a token.
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
 
 # https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#additional-metadata-in-pod-bound-tokens
@@ -37,7 +37,7 @@ _DEFAULT_LIFETIME: Final = timedelta(seconds=LIFETIME_SECONDS)
 
 
 class TokenReviewer(Protocol):
-    """Asks the API server whom a token belongs to. Raises UnavailableError."""
+    """Asks the API server whose token it is. Raises UnavailableError."""
 
     def review(self, unverified_token: str, audience: str) -> TokenReview:
         """Return what the API server says of the token for this one audience."""
@@ -65,7 +65,7 @@ class SourceAddress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request says of its sender: the Authorization header, and the peer's address as the front saw it."""
+    """What a request says of its sender: the Authorization header, and the peer's address as the edge proxy saw it."""
 
     authorization: str
     source: str
@@ -93,19 +93,19 @@ def attest_pod(claim: Claim, cluster: Cluster, rules: Rules, now: datetime) -> A
     """The pod behind a request.
 
     Raises UnauthenticatedError, RefusedError (authenticated, but not a pod that we certify), PendingError (its address
-    is not known yet) or UnavailableError (nobody can be asked).
+    is not known yet) or UnavailableError (the API server cannot be asked).
     """
-    user = _authenticate(_bearer_token(claim.authorization), cluster)
-    caller, identity = _bound_to(user, rules.trust_domain)
+    user = _authenticate(_parse_bearer_token(claim.authorization), cluster)
+    caller, identity = _read_binding(user, rules.trust_domain)
     pod = cluster.pod(caller.namespace, caller.pod)
     if pod is None:
         raise RefusedError(f"pod {caller.namespace}/{caller.pod} is gone", caller)
-    objection = next(_objections(pod, caller), None)
+    objection = next(_find_objections(pod, caller), None)
     if objection is not None:
         raise RefusedError(f"pod {caller.namespace}/{caller.pod} {objection}", caller)
-    addresses = _addresses(pod)
+    addresses = _parse_addresses(pod)
     if rules.source_address is SourceAddress.REQUIRE:
-        _require_address(claim.source, addresses, caller, age=now - _last_change(pod))
+        _require_address(claim.source, addresses, caller, age=now - _find_last_change(pod))
     annotations = pod.metadata.annotations or {}
     return AttestedPod(
         facts=_read_facts(pod, identity, addresses),
@@ -137,7 +137,7 @@ def parse_lifetime(text: str) -> timedelta:
         return _DEFAULT_LIFETIME
 
 
-def _bearer_token(authorization: str) -> str:
+def _parse_bearer_token(authorization: str) -> str:
     found = _BEARER.fullmatch(authorization.strip())
     if not found:
         raise UnauthenticatedError("no bearer token" if not authorization else "the Authorization header is not Bearer")
@@ -154,8 +154,8 @@ def _authenticate(unverified_token: str, reviewer: TokenReviewer) -> UserInfo:
     return status.user
 
 
-def _bound_to(user: UserInfo, trust_domain: TrustDomain) -> tuple[Caller, WorkloadIdentity]:
-    extra = {name: _only((user.extra or {}).get(_EXTRA + name)) for name in _EXTRAS}
+def _read_binding(user: UserInfo, trust_domain: TrustDomain) -> tuple[Caller, WorkloadIdentity]:
+    extra = {name: _take_single((user.extra or {}).get(_EXTRA + name)) for name in _EXTRAS}
     try:
         identity = WorkloadIdentity.from_user(user.username, trust_domain)
     except IdentityError as error:
@@ -174,12 +174,12 @@ def _bound_to(user: UserInfo, trust_domain: TrustDomain) -> tuple[Caller, Worklo
     return caller, identity
 
 
-def _only(values: list[str] | None) -> str:
+def _take_single(values: list[str] | None) -> str:
     return values[0] if values and len(values) == 1 else ""
 
 
-def _objections(pod: Pod, caller: Caller) -> Iterator[str]:
-    """Why this pod gets no certificate, the strongest reason first; nothing when it does."""
+def _find_objections(pod: Pod, caller: Caller) -> Iterator[str]:
+    """Why this pod gets no certificate, the strongest reason first; none when it gets one."""
     meta, spec = pod.metadata, pod.spec
     if meta.uid != caller.pod_uid:
         yield "is another one than the token's: the uid differs"
@@ -197,18 +197,20 @@ def _objections(pod: Pod, caller: Caller) -> Iterator[str]:
         yield f"is not injected: no init container {INIT_CONTAINER}"
 
 
-def _addresses(pod: Pod) -> tuple[Address, ...]:
+def _parse_addresses(pod: Pod) -> tuple[Address, ...]:
     try:
         return tuple(ip_address(address.ip) for address in pod.status.pod_ips or ())
     except ValueError as error:
-        raise UnavailableError(f"the API server shows a pod address that is none: {error}") from error
+        raise UnavailableError(f"the API server shows a pod address that cannot be parsed: {error}") from error
 
 
 def _require_address(source: str, addresses: tuple[Address, ...], caller: Caller, *, age: timedelta) -> None:
     try:
         peer = ip_address(source)
     except ValueError as error:
-        raise RefusedError(f"source address {source!r} is no address: the front has to say it", caller) from error
+        raise RefusedError(
+            f"source address {source!r} is not an address: the edge proxy must send it", caller
+        ) from error
     peer = getattr(peer, "ipv4_mapped", None) or peer  # ::ffff:10.1.2.3 of a dual-stack listener.
     if peer in addresses:
         return
@@ -219,7 +221,7 @@ def _require_address(source: str, addresses: tuple[Address, ...], caller: Caller
     raise RefusedError(reason, caller)
 
 
-def _last_change(pod: Pod) -> datetime:
+def _find_last_change(pod: Pod) -> datetime:
     # A sandbox that is lost later changes a condition (Ready, PodReadyToStartContainers), not the start time.
     changes = (condition.last_transition_time for condition in pod.status.conditions or ())
     times = (pod.metadata.creation_timestamp, pod.status.start_time, *changes)

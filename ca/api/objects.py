@@ -1,4 +1,4 @@
-"""What the CA reads of Kubernetes objects: typed, so that a wrong answer of the API server ends at the border.
+"""What the CA reads of Kubernetes objects: typed, so that a malformed response of the API server goes no further.
 
 Read only: unknown fields are skipped here, so nothing of this may ever be sent back. Field names are the API's.
 """
@@ -95,7 +95,7 @@ class Service(_Object, frozen=True):
 
 
 class ServiceList(_Object, frozen=True):
-    """Answer of `GET /api/v1/namespaces/<namespace>/services`."""
+    """The response to `GET /api/v1/namespaces/<namespace>/services`."""
 
     items: list[Service] | None = None
 
@@ -116,6 +116,6 @@ class TokenReviewStatus(_Object, frozen=True):
 
 
 class TokenReview(_Object, frozen=True):
-    """A TokenReview as the API server answers it."""
+    """A TokenReview as the API server returns it."""
 
     status: TokenReviewStatus

@@ -94,7 +94,7 @@ def issue(
 
 
 def _build_subject(names: LeafNames) -> x509.Name:
-    # Nginx has no variable for the SAN, so the SPIFFE ID stands here as well; a CN would end at 64 characters.
+    # Nginx has no variable for the SAN, so the subject repeats the SPIFFE ID; a CN ends at 64 characters.
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, str(names.identity.trust_domain)),

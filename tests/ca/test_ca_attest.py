@@ -163,7 +163,7 @@ def test_any_address_of_the_pod_will_do(source: str, cluster: FakeCluster, token
 
 
 def test_request_without_a_source_address_is_refused(cluster: FakeCluster, token: str) -> None:
-    with pytest.raises(RefusedError, match="source address '' is no address: the front has to say it"):
+    with pytest.raises(RefusedError, match="source address '' is not an address: the edge proxy must send it"):
         attest_pod(Claim(f"Bearer {token}", ""), cluster, RULES, NOW)
 
 
@@ -219,7 +219,7 @@ def test_address_is_only_recorded_when_the_installation_says_so(source: str, clu
 def test_address_that_is_none_is_the_api_servers_fault(cluster: FakeCluster, token: str) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(status__podIPs=[{"ip": "garbage"}])
 
-    with pytest.raises(UnavailableError, match="a pod address that is none"):
+    with pytest.raises(UnavailableError, match="a pod address that cannot be parsed"):
         attest_pod(Claim(f"Bearer {token}", ADDRESS), cluster, RULES, NOW)
 
 

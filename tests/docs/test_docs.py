@@ -60,7 +60,7 @@ def test_the_table_of_the_ca_is_what_its_settings_read(tmp_path: Path) -> None:
 
     CASettings.from_env(environment)
     ServerSettings.from_env(environment)
-    with pytest.raises(ConfigurationError, match="^kubeconfig "):
+    with pytest.raises(ConfigurationError, match=r"^kubeconfig "):
         kube.connect(environment)
 
     assert variables_of_table("The CA reads these") == environment.asked
