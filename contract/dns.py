@@ -1,6 +1,6 @@
 """DNS names in the one spelling that podtls accepts: lower case, ASCII, no dot at the end.
 
-A name that passes here can stand in a certificate, a hosts file and nginx.conf as it is, so nobody escapes it again.
+A name that passes here is safe in a certificate, a hosts file and nginx.conf as it is; nobody escapes it again.
 Ports and everything that joins a name with a port live in grammar.py.
 """
 

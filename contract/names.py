@@ -1,6 +1,6 @@
 """Every name that crosses a border: labels, annotations, paths, variables, and the objects of an installation.
 
-Values only. What may stand in such a place is parsed in grammar.py, dns.py and identity.py.
+Values only. grammar.py, dns.py and identity.py parse what such a variable or annotation may hold.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """podtls.io/status: what the webhook writes on an injected pod, and everybody else reads there.
 
-It points to the record of the patch. It is a pointer for people and auditors, and proves nothing: whoever may edit the
-pod may edit it.
+It points to the record of the patch, for people and auditors. It proves nothing: everybody who may edit the pod may
+edit it.
 """
 
 import json
@@ -38,7 +38,7 @@ class InjectionStatus:
         try:
             found = json.loads(text)
             members = [found[name] for name in cls.__slots__]
-        # Nesting beyond the interpreter's limit is no status of ours either.
+        # Nesting beyond the interpreter's limit is not a status of ours either.
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise StatusAnnotationError(f"status {quote(text)}: expected {_EXPECTED}") from error
         if not all(isinstance(member, str) for member in members):

@@ -10,7 +10,7 @@ from contract.errors import quote
 from contract.names import ENV_LISTEN, ENV_RUN, RUN_DIRECTORY
 from injector.errors import SettingsError
 
-# What may stand in nginx.conf between quotes without any escaping.
+# What nginx.conf may hold between quotes without any escaping.
 _PATH: Final = re.compile(r"/[A-Za-z0-9 ._/@+~=\[\]-]{0,200}")
 _LARGEST_COUNT: Final = 86400
 

@@ -1,7 +1,7 @@
 """Generations on the run volume: a complete directory first, then one symlink flip. Knows nothing of certificates.
 
-Layout (contract.py): `current -> gen-NNNNNN/` with tls.key, tls.crt, ca.crt, nginx.conf. Whoever opens `current`
-sees the old generation or the new one, never a mixture and never a half.
+Layout: `current -> gen-NNNNNN/` with tls.key, tls.crt, ca.crt and nginx.conf. A reader of `current` sees the old
+generation or the new one, never a mixture and never a half.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ class Generation:
 def write(run: Path, generation: Generation, *, accept: Callable[[Path], None] = lambda _: None) -> Path:
     """Write a generation, let `accept` look at its directory (`nginx -t`), then flip `current` to it.
 
-    Answers its directory. The generation before stays (Nginx may still be reading it), older ones go. Raises
+    Returns its directory. The generation before stays (Nginx may still be reading it), older ones go. Raises
     GenerationError, or what `accept` raises; then `current` is as it was and nothing of the new one is left.
     """
     try:

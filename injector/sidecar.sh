@@ -115,7 +115,7 @@ run_child() {
     child=
 }
 
-# Whoever wrote the new generation: `renew`, or in a CA pod `podtls-ca bootstrap`.
+# `renew` writes the new generation, in a CA pod `podtls-ca bootstrap` does.
 reload_if_new() {
     current=$(readlink "$run/current")
     if [ "$current" = "$loaded" ]; then

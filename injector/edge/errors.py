@@ -1,4 +1,4 @@
-"""What an edge proxy answers when Nginx itself must: a table. kube-apiserver shows a metav1.Status, nothing else."""
+"""The responses that Nginx makes itself, as a table. kube-apiserver shows the user a metav1.Status and nothing else."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from contract.api_status import encode_status
 
 @dataclass(frozen=True, slots=True)
 class EdgeError:
-    """One answer of Nginx's own."""
+    """One response of Nginx's own."""
 
     code: int
     message: str  # no quote, dollar or backslash: it becomes part of nginx.conf

@@ -18,7 +18,7 @@ _KINDS: Final = {"webhook": (10, BODY_LIMIT), "ca": (30, CA_BODY_LIMIT)}
 
 
 def render_edge(edge: EdgeSettings, *, run: Path, listen: tuple[str, ...]) -> str:
-    """HTTPS to the app's unix socket, with limits, and with answers when the app is gone."""
+    """HTTPS to the app's unix socket, with limits, and with responses of its own when the app is gone."""
     read_timeout, body_limit = _KINDS[edge.kind]
     block = fill(
         _TEMPLATES / "edge.conf",
@@ -53,7 +53,7 @@ def _certificate(kind: str, run: Path) -> str:
 
 
 def _error(error: EdgeError, kind: str, body_limit: int) -> str:
-    """The location of a status that Nginx itself may answer with; what the app answers passes unchanged."""
+    """The location of a status that Nginx itself may answer with; the app's own responses pass unchanged."""
     return fill(
         _TEMPLATES / "error.conf",
         codes=" ".join(str(code) for code in error.nginx_codes) + f" ={error.code}",

@@ -57,7 +57,7 @@ def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
 def verify(
     chain: Chain, *, key: ec.EllipticCurvePrivateKey, bundle: Bundle, identity: WorkloadIdentity, now: datetime
 ) -> None:
-    """Hold the CA's answer to what we asked for.
+    """Check the CA's certificate against what we asked for.
 
     Raises RefusedError when it is for another key or another identity, not valid now, not for TLS servers and
     clients, or does not chain to the bundle (RFC 5280 section 6, by cryptography's verifier).
@@ -95,7 +95,7 @@ def is_trusted(chain: Chain, *, bundle: Bundle, now: datetime) -> bool:
 
 
 def matches(chain: Chain, key_pem: bytes) -> bool:
-    """Whether the leaf is for this private key. Raises ValueError for what is no key."""
+    """Whether the leaf is for this private key. Raises ValueError for what is not a key."""
     key = load_pem_private_key(key_pem, password=None)
     return isinstance(key, ec.EllipticCurvePrivateKey) and _is_for(chain[0], key)
 
@@ -121,7 +121,7 @@ def leaf_renewal_due(leaf: x509.Certificate) -> datetime:
     """When to renew: between 60 % and two thirds of its life.
 
     Pods of one Deployment start together; the certificate's own serial number spreads them, and the same certificate
-    always gives the same answer.
+    is always due at the same time.
     """
     sooner = (leaf.serial_number % 1000) / 1000 * (2 / 3 - 0.6)
     return renewal_due(leaf.not_valid_before_utc, leaf.not_valid_after_utc, sooner=sooner)

@@ -27,10 +27,10 @@ class GrantedNames:
 
 
 def enroll(exchange: Exchange, request: bytes, *, token: str, deadline: float) -> Chain:
-    """Ask for a certificate (RFC 7030 section 4.2) and answer what came, leaf first, not yet verified.
+    """Ask for a certificate (RFC 7030 section 4.2). Returns the chain, leaf first, not yet verified.
 
     Raises RefusedError (TokenRefusedError for a 401) when the CA says no, and UnavailableError when there is no
-    usable answer: garbage is a proxy's error page more often than anything else.
+    usable response: garbage is a proxy's error page more often than anything else.
     """
     response = exchange(
         HTTPRequest(
@@ -54,8 +54,8 @@ def fetch_names(exchange: Exchange, *, token: str, deadline: float) -> GrantedNa
     request = HTTPRequest(method="GET", path=PATH_NAMES, token=token, headers=(("Accept", "application/json"),))
     body = _accepted(exchange(request, deadline=deadline), "application/json")
     try:
-        answer = json.loads(body)
-        return GrantedNames(dns=frozenset(str(name) for name in answer["dns"]), uri=str(answer["uri"]))
+        members = json.loads(body)
+        return GrantedNames(dns=frozenset(str(name) for name in members["dns"]), uri=str(members["uri"]))
     except (ValueError, TypeError, KeyError) as error:
         raise UnavailableError(f"the CA's names response is malformed: {body[:80]!r}") from error
 

@@ -1,7 +1,7 @@
 """One HTTPS request to the CA that ends by a deadline, whatever the other side does. Knows nothing of EST.
 
-`http.client` reads the answer; the socket below it gives each read only what is left of the time, since a timeout per
-read would let a server that drips one byte a second hold us for ever.
+`http.client` reads the response; the socket below it gives each read only what is left of the time. With a timeout per
+read, a server that drips one byte a second could hold us without end.
 """
 
 import http.client
@@ -16,7 +16,7 @@ from typing import Final, Protocol, cast
 from contract.grammar import CAEndpoint
 from injector.errors import UnavailableError
 
-_BODY_LIMIT: Final = 64 * 1024  # bytes of an answer; a chain is about 2 kB
+_BODY_LIMIT: Final = 64 * 1024  # bytes of a response; a chain is about 2 kB
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -55,7 +55,7 @@ class HTTPRequest:
 
 
 class Exchange(Protocol):
-    """Sends a request, answers by the deadline (of `time.monotonic`) or raises UnavailableError."""
+    """Sends a request; returns its response by the deadline (of `time.monotonic`) or raises UnavailableError."""
 
     def __call__(self, request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         """Do one request."""
@@ -77,7 +77,7 @@ class HTTPSExchange:
         try:
             with _connect(self._endpoint, deadline) as plain:
                 plain.settimeout(_left(deadline))
-                # An end without close_notify is an error, or a cut answer could pass for a whole one.
+                # An end without close_notify is an error, or a cut response could pass for a whole one.
                 with self._context.wrap_socket(
                     plain, server_hostname=self._endpoint.host, suppress_ragged_eofs=False
                 ) as connection:
@@ -132,7 +132,7 @@ def _resolve(endpoint: CAEndpoint, deadline: float) -> list[tuple[int, Address]]
 
 
 def _read(connection: ssl.SSLSocket, method: str, deadline: float) -> HTTPResponse:
-    """Read one answer; raise HTTPException or OSError when it is none, too long or cut short."""
+    """Read one response; raise HTTPException or OSError when it is malformed, too long or cut short."""
     # HTTPResponse asks its socket for `makefile` and nothing else.
     source = cast("socket.socket", _Source(connection, deadline))
     with http.client.HTTPResponse(source, method=method) as response:

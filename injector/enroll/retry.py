@@ -29,7 +29,7 @@ class Clock(Protocol):
 
 
 def persist(attempt: Callable[[float], T], *, budget: float, clock: Clock) -> T:
-    """Call `attempt(deadline)` until it answers, for `budget` seconds at most.
+    """Call `attempt(deadline)` until it returns, for `budget` seconds at most.
 
     Goes on after UnavailableError, not before its `retry_after`, and a few times after
     TokenRefusedError. Raises any other error at once, and UnavailableError when the budget is over.

@@ -11,7 +11,7 @@ from injector.errors import NginxError
 
 OLDEST: Final = (1, 26)  # The release of Debian 13 and of our image; nothing here is tried with an older one.
 
-_SECONDS: Final = 30  # `nginx -t` takes 10 ms; whoever takes this long hangs
+_SECONDS: Final = 30  # `nginx -t` takes 10 ms; one that takes this long hangs
 
 
 def stream_module() -> Path | None:

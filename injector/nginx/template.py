@@ -1,4 +1,4 @@
-"""Filling templates of nginx.conf, and the parts that every nginx.conf of ours has.
+"""Filling templates of nginx.conf, and the parts that they all have.
 
 All values that get here were parsed into types of contract/ or by environment.py, so none can hold a quote, a `$` or a
 control character.

@@ -76,7 +76,7 @@ def measure(options: Options) -> list[Row]:
 
 def compare(podtls: Podtls, pods: int, options: Options) -> list[Row]:
     """The rows of that many pods on each side, in as many batches as rounds. Raises BenchError, ClusterError."""
-    webhook = [podtls.programs[name].pid for name in ("webhook", "webhook-front")]
+    webhook = [podtls.programs[name].pid for name in ("webhook", "webhook-edge")]
     sides = {name: Side(podtls.cluster.create_namespace("bench", labels)) for name, labels in _LABELS.items()}
     with ExitStack() as stack:
         clients: SimpleQueue[Connection] = SimpleQueue()

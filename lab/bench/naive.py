@@ -1,7 +1,8 @@
 """The webhook that one writes first: Flask, a deep copy of the pod, and a patch computed as the difference.
 
 It makes the same pod as ours, yet its additions come ready-made from a file, it decides nothing and it records nothing:
-whatever is left out here makes it cheaper than a real one of its kind. Run by gunicorn behind the same front as ours.
+whatever is left out here makes it cheaper than a real one of its kind. It runs in gunicorn behind our edge
+proxy.
 """
 
 import base64

@@ -103,7 +103,7 @@ class Podtls:
         wait_until("caBundle is published", lambda: self.ca_bundles() == {self.bundle}, watched=watched)
 
     def start_ca(self) -> None:
-        """Write the authority's files as the kubelet would, and start the CA with its front."""
+        """Write the authority's files as the kubelet would, and start the CA with its edge proxy."""
         directory = self.folder / "ca"
         secret = self.cluster.get("secret", "podtls-issuing", "--namespace", NAMESPACE)
         for name, content in secret["data"].items():
@@ -130,7 +130,7 @@ class Podtls:
         self.cluster.apply(*map(leading_to_loopback, services))
 
     def start_webhook(self) -> None:
-        """Start the webhook with its front, on the identity that it was given."""
+        """Start the webhook with its edge proxy, on the identity that it was given."""
         directory = self.folder / "webhook"
         _write(directory / "bundle" / BUNDLE_FILE, self.bundle)
         variables = environment(
@@ -189,8 +189,8 @@ class Podtls:
         command = [sys.executable, "-m", "gunicorn", "-c", f"python:{name}.gunicorn_conf", f"{APPS[name]}:from_env()"]
         app = self._start(name, command, variables, PROMETHEUS_MULTIPROC_DIR=counters, **more)
         wait_until(f"{name} listens", Path(variables["PODTLS_SOCKET"]).exists, watched=[app])
-        front = self._start(f"{name}-front", _front(self.folder / name / "run"), {})
-        wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, front])
+        edge = self._start(f"{name}-edge", _edge_proxy(self.folder / name / "run"), {})
+        wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, edge])
 
     def _start(self, name: str, argv: Sequence[str], variables: Mapping[str, str], **more: Path) -> Process:
         settings = {"PYTHONPATH": ROOT, **variables, **more}
@@ -224,7 +224,7 @@ def prepared(cluster: Cluster) -> Podtls:
     return Podtls(cluster, folder, objects, ports)
 
 
-def _front(run: Path) -> list[str]:
+def _edge_proxy(run: Path) -> list[str]:
     configuration = run / CURRENT / NGINX_FILE
     # As root Nginx would give its workers to `nobody`, who may not enter our folders.
     settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")

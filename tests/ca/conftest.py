@@ -89,7 +89,7 @@ def client(settings: Settings, authority: Authority, cluster: FakeCluster, log: 
 
 @pytest.fixture
 def headers(token: str) -> dict[str, str]:
-    """What our own client sends, and what the front adds."""
+    """What our own client sends, and what the edge proxy adds."""
     return {
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/pkcs10",

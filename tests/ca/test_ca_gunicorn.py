@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket, as the front speaks it."""
+    """HTTP over a unix socket, as the edge proxy speaks it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=30)
@@ -190,8 +190,8 @@ def test_sigterm_under_load_loses_no_answer(running: RunningCA, headers: dict[st
     begun = threading.Event()
 
     def load() -> None:
-        # Until the socket is gone. A connection that was never accepted is reset; the front answers 502 then, and the
-        # pod comes again. What was signed must have arrived.
+        # Until the socket is gone. A connection that was never accepted is reset; the edge proxy answers 502 then, and
+        # the pod comes again. What was signed must have arrived.
         while True:
             try:
                 statuses.append(running.enroll(headers)[0])

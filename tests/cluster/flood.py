@@ -1,7 +1,7 @@
 """Run in a pod: flood the webhook with admissions until it refuses some, go on until stdin ends, say what it answered.
 
 Standard library only, nothing of ours: its text is handed to the pod's own Python. What it sends would be recorded,
-each review as one line, were it not for the front's limit.
+each review as one line, were it not for the edge proxy's limit.
 """
 
 import http.client

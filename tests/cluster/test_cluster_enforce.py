@@ -301,7 +301,7 @@ def test_component_that_was_deleted_enforces_again_once_it_is_applied_again(
 
 def test_policy_holds_while_the_webhook_is_down(enforcing: Podtls, enrolled: Namespaces, injected: Object) -> None:
     namespace, asked = by_hand(enforcing), enrolled(ENFORCED)
-    enforcing.stop("webhook-front", "webhook")
+    enforcing.stop("webhook-edge", "webhook")
     try:
         refused = refusal(enforcing.cluster, namespace, pod())
         unasked = refusal(enforcing.cluster, asked, pod())

@@ -167,7 +167,7 @@ PROGRAMS = [
 ]
 SETTINGS = [
     pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, "LD_PRELOAD", "/x"), id="variable of the loader"),
-    pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, "PODTLS_EDGE", "ca"), id="front of ours"),
+    pytest.param(ENVIRONMENT, lambda raw: add_variable(raw, "PODTLS_EDGE", "ca"), id="edge proxy"),
     pytest.param(ENVIRONMENT, lambda raw: in_both(raw, envFrom=[{"secretRef": {"name": "x"}}]), id="envFrom"),
     pytest.param(ENVIRONMENT, lambda raw: set_variable(init(raw), ENV_MODE, "tls"), id="weaker mode in init"),
     pytest.param(ENVIRONMENT, lambda raw: init(raw).pop("env"), id="init without environment"),

@@ -43,7 +43,7 @@ CLOSED = (
     "use of closed network connection",
     "connect: connection refused",
 )
-ENROLLMENTS = 15  # Of each pod; all together stay below the burst that the front allows to one address.
+ENROLLMENTS = 15  # Of each pod; all together stay below the burst that the edge proxy allows to one address.
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +162,14 @@ def test_killed_gunicorn_of_the_webhook_is_waited_for_and_all_pods_are_created(p
     answers = answers_while(podtls, drill, "gunicorn", partial(kill_and_start_again, podtls, "webhook"))
 
     assert_killed_under_way(answers)
-    # The front has kube-apiserver ask again; a machine on which gunicorn starts slowly uses up the webhook's 5 s.
+    # The edge proxy has kube-apiserver ask again; a machine on which gunicorn starts slowly uses up the webhook's 5 s.
     assert [failure for failure in answers.failures if not failure.endswith("context deadline exceeded")] == []
 
 
 def test_killed_nginx_of_the_webhook_fails_what_is_in_flight_and_controllers_try_again(
     podtls: Podtls, drill: str
 ) -> None:
-    kill = partial(kill_and_start_again_when_it_is_missed, podtls, drill, "webhook-front")
+    kill = partial(kill_and_start_again_when_it_is_missed, podtls, drill, "webhook-edge")
 
     answers = answers_while(podtls, drill, "nginx", kill)
 
@@ -226,7 +226,7 @@ def tokens(podtls: Podtls, drill: str) -> list[str]:
     [
         pytest.param(partial(kill_worker, name="ca"), id="worker"),
         pytest.param(partial(kill_and_start_again, name="ca"), id="gunicorn"),
-        pytest.param(partial(kill_and_start_again, name="ca-front"), id="nginx"),
+        pytest.param(partial(kill_and_start_again, name="ca-edge"), id="nginx"),
     ],
 )
 def test_killed_program_of_the_ca_fails_no_enrollment(

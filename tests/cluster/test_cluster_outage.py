@@ -28,14 +28,14 @@ def stopped(podtls: Podtls, *programs: str) -> Iterator[None]:
     try:
         yield
     finally:
-        podtls.stop("webhook-front", "webhook")
+        podtls.stop("webhook-edge", "webhook")
         podtls.start_webhook()
 
 
 def test_nobody_listens_and_the_message_names_us_and_why(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
 
-    with stopped(podtls, "webhook-front", "webhook"):
+    with stopped(podtls, "webhook-edge", "webhook"):
         refused = refusal(podtls.cluster, namespace, pod())
 
     assert CALLING in refused
@@ -55,7 +55,7 @@ def away(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unreachable_behind_its_front(podtls: Podtls) -> Iterator[None]:
+def unreachable_behind_its_edge_proxy(podtls: Podtls) -> Iterator[None]:
     """Gunicorn's socket is away, and the workers that hold kept connections are killed."""
     gunicorn = podtls.programs["webhook"].pid
     with away(podtls.folder / "webhook/app.sock"):
@@ -64,26 +64,26 @@ def unreachable_behind_its_front(podtls: Podtls) -> Iterator[None]:
         yield
 
 
-def test_front_alone_is_asked_until_the_time_is_up(podtls: Podtls, enrolled: Namespaces) -> None:
+def test_edge_proxy_alone_is_asked_until_the_time_is_up(podtls: Podtls, enrolled: Namespaces) -> None:
     """Its Retry-After carries admissions over a restart of what is behind it; the price is the reason."""
     namespace = enrolled()
 
-    with unreachable_behind_its_front(podtls):
+    with unreachable_behind_its_edge_proxy(podtls):
         refused = refusal(podtls.cluster, namespace, pod())
 
     assert CALLING in refused
     assert refused.endswith("context deadline exceeded")
 
 
-def test_admission_waits_for_what_is_behind_the_front(podtls: Podtls, enrolled: Namespaces) -> None:
+def test_admission_waits_for_what_is_behind_the_edge_proxy(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
-    log = podtls.programs["webhook-front"].log
+    log = podtls.programs["webhook-edge"].log
     before = log.stat().st_size
 
     with ThreadPoolExecutor(1) as pool:
-        with unreachable_behind_its_front(podtls):
+        with unreachable_behind_its_edge_proxy(podtls):
             creation = pool.submit(create, podtls.cluster, namespace, pod())
-            wait_until("the front was asked", lambda: b"connect() to unix:" in log.read_bytes()[before:])
+            wait_until("the edge proxy was asked", lambda: b"connect() to unix:" in log.read_bytes()[before:])
         stored = creation.result(timeout=60)
 
     assert stored["metadata"]["labels"][INJECTED] == "true"
@@ -124,7 +124,7 @@ def test_pod_whose_record_cannot_be_written_is_refused_with_the_reason(podtls: P
 def test_elsewhere_nothing_changes(podtls: Podtls, labels: dict[str, str]) -> None:
     namespace = podtls.cluster.create_namespace("elsewhere", labels)
 
-    with stopped(podtls, "webhook-front", "webhook"):
+    with stopped(podtls, "webhook-edge", "webhook"):
         stored = create(podtls.cluster, namespace, pod())
 
     assert "initContainers" not in stored["spec"]
@@ -139,7 +139,7 @@ def test_system_namespaces_do_not_depend_on_us_even_when_labelled(podtls: Podtls
     raw["spec"]["containers"][0]["securityContext"] = restricted
     wait_until("its service account is there", lambda: has_account(podtls.cluster, namespace))
     try:
-        with stopped(podtls, "webhook-front", "webhook"):
+        with stopped(podtls, "webhook-edge", "webhook"):
             refused = refusal(podtls.cluster, namespace, raw)
     finally:
         podtls.cluster.kubectl("label", "namespace", namespace, f"{INJECT}-")
@@ -157,7 +157,7 @@ def test_pods_that_exist_go_on_and_a_deployment_gets_its_pods_when_we_are_back(
     namespace = enrolled()
     create(podtls.cluster, namespace, pod("old"))
 
-    with stopped(podtls, "webhook-front", "webhook"):
+    with stopped(podtls, "webhook-edge", "webhook"):
         podtls.cluster.apply(deployment(namespace))
         wait_until("the ReplicaSet's failure is told", lambda: CALLING in failures(podtls.cluster, namespace))
         podtls.cluster.kubectl("label", "pod", "old", "seen=yes", "-n", namespace)

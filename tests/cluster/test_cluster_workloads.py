@@ -84,7 +84,7 @@ def test_namespace_that_is_not_enrolled_is_left_alone(podtls: Podtls) -> None:
 
 def test_workload_is_applied_without_a_word_while_the_webhook_is_down(podtls: Podtls, enrolled: Namespaces) -> None:
     namespace = enrolled()
-    podtls.stop("webhook-front", "webhook")
+    podtls.stop("webhook-edge", "webhook")
     try:
         warnings = applied(podtls, workload("CronJob", namespace, mode="plaintext"))
     finally:

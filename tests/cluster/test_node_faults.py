@@ -44,7 +44,7 @@ APPS = tuple(f"app-{number}" for number in range(6))
 REPLICAS = 5
 FLOOD = Path(__file__).parent / "flood.py"
 WEBHOOKS = ("podtls-webhook-0", "podtls-webhook-1")
-# What a front lets through of one source address, injector/settings.py: requests per second, and at once.
+# What an edge proxy lets through of one source address, injector/settings.py: requests per second, and at once.
 RATE, BURST = 200, 1000
 # How a connection says that nobody is at its other end any more.
 BROKEN = ("EOF", "broken pipe", "connection reset by peer", "connection refused", "use of closed network connection")
@@ -190,7 +190,7 @@ def test_full_evidence_volume_refuses_with_the_reason_and_heals(cluster: Cluster
     assert "evidence log /var/log/podtls/evidence.jsonl" in reasons
 
 
-def test_flood_from_a_pod_meets_the_limit_of_the_front_and_does_not_stop_admissions(
+def test_flood_from_a_pod_meets_the_limit_of_the_edge_proxy_and_does_not_stop_admissions(
     cluster: Cluster, drill: str
 ) -> None:
     # Without a request of its own it would get what the others leave, and never reach the limit on a busy machine.
@@ -231,7 +231,7 @@ def flooding(cluster: Cluster, namespace: str, pod: str, claimed: str) -> Iterat
 
 
 def listening_since(cluster: Cluster, replica: str) -> datetime:
-    """When the front's Nginx had bound its port, by the clock of the node's runtime."""
+    """When the edge proxy's Nginx had bound its port, by the clock of the node's runtime."""
     log = cluster.kubectl("logs", "-n", NAMESPACE, replica, "-c", "podtls-nginx", "--timestamps")
     return datetime.fromisoformat(next(line.split()[0] for line in log.splitlines() if "start worker" in line))
 

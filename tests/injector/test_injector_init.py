@@ -205,7 +205,7 @@ def test_a_configuration_that_nginx_refuses_is_never_flipped_to(init: Init, envi
         pytest.param({ENV_MODE: "permissive"}, "PODTLS_MODE: 'permissive' is not a mode", id="a mode to come"),
         pytest.param({"PODTLS_TOKEN_FILE": "/nonexistent"}, "/nonexistent: no readable token", id="no token"),
         pytest.param({"PODTLS_TOKEN_FILE": "/dev/null"}, "0 characters that are not a bearer token", id="empty token"),
-        pytest.param({ENV_EDGE: "door"}, "PODTLS_EDGE: 'door' is not an app of ours", id="unknown front"),
+        pytest.param({ENV_EDGE: "door"}, "PODTLS_EDGE: 'door' is not an app of ours", id="unknown edge proxy"),
     ],
 )
 def test_a_bad_setting_ends_as_configuration(init: Init, est: EstServer, change: dict[str, str], reason: str) -> None:
@@ -236,7 +236,7 @@ def test_a_second_init_makes_a_new_key_and_keeps_the_generation_before(init: Ini
     assert sorted(path.name for path in run.glob("gen-*")) == ["gen-000002", "gen-000003"]
 
 
-def test_a_front_gets_an_http_configuration(init: Init, environ: dict[str, str]) -> None:
+def test_a_edge_proxy_gets_an_http_configuration(init: Init, environ: dict[str, str]) -> None:
     code, said = init(**{ENV_EDGE: "webhook", "PODTLS_EDGE_PORT": str(free_port())})
 
     assert code == 0, said

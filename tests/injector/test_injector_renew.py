@@ -122,11 +122,11 @@ def test_a_bundle_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) ->
     assert f"PODTLS_TRUST_BUNDLE_FILE='{tmp_path / 'none'}': no readable PEM file: " in err
 
 
-def test_the_sidecar_of_a_webhook_pod_looks_every_minute(run: Run, tmp_path: Path) -> None:
-    front = {ENV_EDGE: "webhook", "PODTLS_SOCKET": str(tmp_path / "app.sock")}
-    run("init", **front)
+def test_the_sidecar_of_a_webhook_pod_polls_every_minute(run: Run, tmp_path: Path) -> None:
+    edge = {ENV_EDGE: "webhook", "PODTLS_SOCKET": str(tmp_path / "app.sock")}
+    run("init", **edge)
 
-    assert run("renew", "9", **front)[:2] == (10, "60\n")
+    assert run("renew", "9", **edge)[:2] == (10, "60\n")
 
 
 @pytest.mark.parametrize(

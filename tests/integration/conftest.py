@@ -1,4 +1,4 @@
-"""Fixtures of the tests that cross packages: those of the injector's, and the webhook behind its real front."""
+"""Fixtures of the tests that cross packages: those of the injector's, and the webhook behind its real edge proxy."""
 
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ from tests.injector.unprivileged import own
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
-    """Who signs the front's certificate."""
+    """Who signs the edge proxy's certificate."""
     return Authority.create()
 
 

@@ -1,4 +1,4 @@
-"""A cluster of one machine for one pod: real webhook, real CA, both behind real fronts, a stand-in for the API server.
+"""A cluster of one machine for one pod: real webhook, real CA, real edge proxies, a stand-in for the API server.
 
 All that listens does so on loopback. The CA's zone is `localhost`, since its own constraints allow no other name that
 resolves here; that is the only thing which a real installation has otherwise.
@@ -28,7 +28,7 @@ from tests.fakes import FakeCluster
 from tests.injector.authority import Authority
 from tests.injector.processes import eventually, free_port, serving, with_nginx
 from tests.injector.unprivileged import ROOT, command, own, user
-from tests.integration.stack import Door, webhook_door
+from tests.integration.stack import WebhookEndpoint, webhook_endpoint
 
 ZONE = "localhost"
 ADDRESS = "127.0.0.1"
@@ -36,7 +36,7 @@ ADDRESS = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class CA:
-    """A running CA: the port of its front, its gunicorn, and the API server that it asks."""
+    """A running CA: the port of its edge proxy, its gunicorn, and the API server that it asks."""
 
     port: int
     process: "subprocess.Popen[bytes]"
@@ -54,7 +54,7 @@ class Installation:
 
     nginx: Nginx
     workshop: Path
-    door: Door
+    endpoint: WebhookEndpoint
     cluster: FakeCluster
     ca: "CA"
     said: list[str] = field(default_factory=list)
@@ -62,17 +62,17 @@ class Installation:
     @property
     def logs(self) -> tuple[Path, Path]:
         """The evidence logs of webhook and CA."""
-        return self.door.webhook.log, self.workshop / "ca" / "evidence.jsonl"
+        return self.endpoint.webhook.log, self.workshop / "ca" / "evidence.jsonl"
 
     def words(self) -> str:
         """All that all parts have written or printed, evidence and answers too; no generation and no token."""
-        outputs = (self.door.webhook.output, self.door.front.log, self.workshop / "ca" / "output")
-        files = (*self.logs, *outputs, self.workshop / "ca" / "front", self.workshop / "termination")
+        outputs = (self.endpoint.webhook.output, self.endpoint.edge.log, self.workshop / "ca" / "output")
+        files = (*self.logs, *outputs, self.workshop / "ca" / "edge", self.workshop / "termination")
         return "\n".join([*self.said, *(path.read_text() for path in files if path.exists())])
 
     def admit(self, review: bytes, raw: dict[str, Any]) -> dict[str, Any]:
         """The Pod as the API server stores it after our webhook's answer, running at our address."""
-        reply = self.door.review(review)
+        reply = self.endpoint.review(review)
         self.said.append(reply.body.decode())
         response = json.loads(reply.body)["response"]
         patched = jsonpatch.JsonPatch(json.loads(b64decode(response["patch"]))).apply(copy.deepcopy(raw))
@@ -136,19 +136,19 @@ def _field(entry: dict[str, Any]) -> str:
 
 
 @contextmanager
-def installation(nginx: Nginx, front_authority: Authority, workshop: Path) -> Iterator[Installation]:
+def installation(nginx: Nginx, edge_proxy_authority: Authority, workshop: Path) -> Iterator[Installation]:
     """Everything runs until the block ends."""
     cluster = FakeCluster(service_objects=[service_object("payments", {"app": "payments"})])
     with _ca(nginx, workshop, cluster) as ca:
         told = {"PODTLS_CA_URL": f"https://localhost:{ca.port}", "PODTLS_ZONE": ZONE}
         bundle = (workshop / "ca" / "authority" / "issuing" / "ca.crt").read_bytes()
-        with webhook_door(nginx, front_authority, workshop, webhook_environ=told, bundle=bundle) as door:
-            yield Installation(nginx, workshop, door, cluster, ca)
+        with webhook_endpoint(nginx, edge_proxy_authority, workshop, webhook_environ=told, bundle=bundle) as endpoint:
+            yield Installation(nginx, workshop, endpoint, cluster, ca)
 
 
 @contextmanager
 def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
-    """The CA with an authority and a serving certificate of its own making, behind its front."""
+    """The CA with an authority and a serving certificate of its own making, behind its edge proxy."""
     directory, port = workshop / "ca", free_port()
     directory.mkdir()
     (directory / "run").mkdir()
@@ -170,7 +170,7 @@ def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
             subprocess.run([sys.executable, "-m", "ca", *arguments], cwd=ROOT, env=environ, check=True, timeout=60)
         with _gunicorn(directory, environ) as process:
             own(workshop)
-            with serving(nginx, directory / "run", directory / "front"):
+            with serving(nginx, directory / "run", directory / "edge"):
                 yield CA(port, process, api)
 
 

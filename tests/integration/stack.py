@@ -1,4 +1,4 @@
-"""The webhook as it is deployed: real gunicorn behind a real front, and a client that asks as kube-apiserver does."""
+"""The webhook as it is deployed: real gunicorn behind a real edge proxy, and a client like kube-apiserver."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
-from tests.injector.fronts import Front, Reply, before
+from tests.injector.edge_proxies import EdgeProxy, Reply, before
 from tests.injector.unprivileged import own
 from tests.webhook.gunicorn_process import Webhook
 from tests.webhook.gunicorn_process import running as running_webhook
@@ -23,10 +23,10 @@ RETRYABLE = {502, 503, 504}
 
 
 @dataclass
-class Door:
-    """A running webhook and the front before it."""
+class WebhookEndpoint:
+    """A running webhook and the edge proxy before it."""
 
-    front: Front
+    edge: EdgeProxy
     webhook: Webhook
 
     def review(
@@ -34,7 +34,7 @@ class Door:
     ) -> Reply:
         """One review on a connection of its own."""
         sent = {**JSON, **(headers or {})}
-        return self.front.ask("POST", MUTATE, body=raw or body(pod()), headers=sent, source=source)
+        return self.edge.ask("POST", MUTATE, body=raw or body(pod()), headers=sent, source=source)
 
     def records(self) -> list[dict[str, Any]]:
         """What stands in the evidence log."""
@@ -42,22 +42,22 @@ class Door:
 
 
 @contextmanager
-def webhook_door(
+def webhook_endpoint(
     nginx: Nginx,
     authority: Authority,
     workshop: Path,
     *,
     webhook_environ: Mapping[str, str] | None = None,
     bundle: bytes | None = None,
-    front_environ: Mapping[str, str] | None = None,
-) -> Iterator[Door]:
-    """The webhook and its front; `bundle` is what the injected pods trust."""
+    edge_proxy_environ: Mapping[str, str] | None = None,
+) -> Iterator[WebhookEndpoint]:
+    """The webhook and its edge proxy; `bundle` is what the injected pods trust."""
     directory = workshop / "app"
     directory.mkdir()
     with running_webhook(directory, bundle_pem=bundle, **(webhook_environ or {})) as webhook:
         own(workshop)
-        with before(webhook.socket, nginx, authority, workshop, **(front_environ or {})) as front:
-            yield Door(front, webhook)
+        with before(webhook.socket, nginx, authority, workshop, **(edge_proxy_environ or {})) as edge:
+            yield WebhookEndpoint(edge, webhook)
 
 
 def assert_is_status(reply: Reply, code: int, message: str) -> None:
@@ -75,16 +75,16 @@ def assert_is_status(reply: Reply, code: int, message: str) -> None:
 class Caller:
     """A client that keeps its connection, as kube-apiserver does, and remembers all that it was told."""
 
-    front: Front
+    edge: EdgeProxy
     replies: list[Reply]
 
     def admit(self, count: int) -> None:
         """Sends reviews one after the other, on a new connection when an answer has ended the one before."""
-        connection = HTTPSConnection("127.0.0.1", self.front.port, timeout=30)
+        connection = HTTPSConnection("127.0.0.1", self.edge.port, timeout=30)
         with contextlib.ExitStack() as opened:
             for _ in range(count):
                 if connection.sock is None:
-                    connection.sock = opened.enter_context(self.front.connect())
+                    connection.sock = opened.enter_context(self.edge.connect())
                 connection.request("POST", MUTATE, body(pod()), JSON)
                 response = connection.getresponse()
                 self.replies.append(Reply(response.status, dict(response.getheaders()), response.read()))

@@ -112,9 +112,9 @@ def test_secrets_of_the_pod_its_token_and_its_key_stand_in_no_word_of_any_part(
 
     stored = parts.admit(body(raw), raw)
     parts.init(stored)
-    parts.door.review(body(refused))
-    parts.door.review(body(raw)[:-30])
-    parts.door.review(body(raw | {"kind": "Secret"}))
+    parts.endpoint.review(body(refused))
+    parts.endpoint.review(body(raw)[:-30])
+    parts.endpoint.review(body(raw | {"kind": "Secret"}))
     stored["status"]["phase"] = "Failed"
     failed = parts.init(stored)
 

@@ -100,7 +100,7 @@ def test_secrets_of_the_pod_stand_in_no_record_and_no_log_line(
         pytest.param({HEADER_SOURCE: "::1", HEADER_CALLER: "verified"}, "::1", "verified", id="both"),
     ],
 )
-def test_source_and_caller_are_what_the_front_says(
+def test_source_and_caller_are_what_the_edge_proxy_says(
     client: FlaskClient, log: FakeEvidenceLog, headers: dict[str, str], source: str, caller: str
 ) -> None:
     post(client, body(pod()), **headers)

@@ -29,7 +29,7 @@ def admissions(webhook: Webhook, count: int) -> list[str]:
         return [connection.admit() for _ in range(count)]
 
 
-def test_gunicorn_serves_on_a_unix_socket_alone_that_the_front_may_open(webhook: Webhook) -> None:
+def test_gunicorn_serves_on_a_unix_socket_alone_that_the_edge_proxy_may_open(webhook: Webhook) -> None:
     record = admissions(webhook, 1)[0]
 
     assert [entry["id"] for entry in webhook.records()] == [record]

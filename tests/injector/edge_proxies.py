@@ -1,4 +1,4 @@
-"""A front for tests: Nginx in front mode before a small app on a unix socket, and an HTTPS client that says whence."""
+"""An edge proxy for tests: Nginx before a small app on a unix socket, and an HTTPS client with a chosen source."""
 
 import contextlib
 import http.client
@@ -43,8 +43,8 @@ class Reply:
 
 
 @dataclass
-class Front:
-    """A running front and how to reach it."""
+class EdgeProxy:
+    """A running edge proxy and how to reach it."""
 
     port: int
     context: ssl.SSLContext
@@ -77,14 +77,16 @@ class Front:
 
 
 @contextlib.contextmanager
-def front(nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webhook", **environ: str) -> Iterator[Front]:
-    """Run a small app and the front before it; the certificate is for NAME."""
+def edge_proxy(
+    nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webhook", **environ: str
+) -> Iterator[EdgeProxy]:
+    """Run a small app and the edge proxy before it; the certificate is for NAME."""
     app_socket = workshop / "app.sock"
     with contextlib.ExitStack() as app:
         app.enter_context(small_app(app_socket))
-        with before(app_socket, nginx, authority, workshop, kind, **environ) as door:
-            door.stop_app = app
-            yield door
+        with before(app_socket, nginx, authority, workshop, kind, **environ) as proxy:
+            proxy.stop_app = app
+            yield proxy
 
 
 @contextlib.contextmanager
@@ -102,15 +104,15 @@ def small_app(app_socket: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def before(
     app_socket: Path, nginx: Nginx, authority: Authority, workshop: Path, kind: str = "webhook", **environ: str
-) -> Iterator[Front]:
-    """Run the front before an app that somebody else runs; the certificate is for NAME."""
+) -> Iterator[EdgeProxy]:
+    """Run the edge proxy before an app that somebody else runs; the certificate is for NAME."""
     run, log, port = workshop / "run", workshop / "log", free_port()
     run.mkdir()
     leaf = authority.leaf(dns=(NAME,))
     settings = EdgeSettings.of_kind(kind, {ENV_EDGE_PORT: str(port), ENV_SOCKET: str(app_socket), **environ})
     publish(run, leaf, authority, render_edge(settings, run=run, listen=("127.0.0.1",)))
     with serving(nginx, run, log):
-        yield Front(port, client_context(authority.bundle, None, workshop), log, run)
+        yield EdgeProxy(port, client_context(authority.bundle, None, workshop), log, run)
 
 
 def publish(run: Path, leaf: Leaf, authority: Authority, nginx: str) -> None:

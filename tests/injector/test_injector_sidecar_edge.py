@@ -10,8 +10,8 @@ import pytest
 from contract.names import DRAINING_FILE, ENV_EDGE
 from injector import generation
 from tests.injector.authority import Authority
+from tests.injector.edge_proxies import small_app
 from tests.injector.est_server import EstServer
-from tests.injector.fronts import small_app
 from tests.injector.peers import client_context, connect
 from tests.injector.processes import eventually, free_port, process
 from tests.injector.sidecars import SIDECAR, Sidecar, call
@@ -24,7 +24,7 @@ REQUEST = b"POST /mutate/mtls/port HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\
 
 @pytest.fixture
 def sidecar(prepared: dict[str, str], authority: Authority, workshop: Path, tmp_path: Path) -> Iterator[Sidecar]:
-    """A webhook's pod after its init container, with the front listening."""
+    """A webhook's pod after its init container, with the edge proxy listening."""
     run, log, port = Path(prepared["PODTLS_RUN"]), workshop / "log", free_port()
     app_socket = workshop / "app.sock"
     environ = {**prepared, ENV_EDGE: "webhook", "PODTLS_EDGE_PORT": str(port), "PODTLS_SOCKET": str(app_socket)}
@@ -76,7 +76,7 @@ def test_drain_ends_each_connection_with_its_answer_until_the_next_start(sidecar
 
 
 def answer(connection: socket.socket) -> str:
-    """The front's answer to a request, in one piece since it is small."""
+    """The edge proxy's answer to a request, in one piece since it is small."""
     connection.sendall(REQUEST)
     return connection.recv(65536).decode()
 

@@ -1,4 +1,4 @@
-"""The CA as a pod meets it: real TLS, real front, real gunicorn; bad input, and faults in the middle of a request."""
+"""The CA as a pod meets it: real TLS, real edge proxy, real gunicorn; bad input, and faults during a request."""
 
 import http.client
 import os
