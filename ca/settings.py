@@ -30,6 +30,7 @@ from contract.names import (
     RUN_DIRECTORY,
     SYSTEM_NAMESPACE,
 )
+from serving.settings import ENV_METRICS_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Settings:
             run_directory=Path(environment.get(ENV_RUN) or RUN_DIRECTORY),
             identity=_parse_identity(environment, trust_domain),
             serving_names=_parse_serving_names(environment, zone),
-            metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
+            metrics_directory=environment.get(ENV_METRICS_DIRECTORY),
         )
 
     @property

@@ -10,11 +10,10 @@ import shutil
 import tempfile
 from typing import Any, Final
 
-from serving.settings import ServerSettings
+from serving.settings import ENV_METRICS_DIRECTORY, ServerSettings
 
 # The root file system is read-only; this is memory, in every container.
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - gunicorn and we make files of unguessable names in it
-_METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _COMMON: Final[dict[str, Any]] = {
     # Only the edge proxy shares the socket's folder, and it may run as another uid.
@@ -52,8 +51,8 @@ def configure_gunicorn(program: str, *, worker_class: str, graceful_timeout: int
 def _share_metrics() -> None:
     """Makes the directory in which the counters of all workers live, and removes it when the master ends."""
     # prometheus_client reads the variable once, when a worker imports it.
-    directory = os.environ.get(_METRICS_VARIABLE) or tempfile.mkdtemp(prefix="podtls-metrics-", dir=_MEMORY)
-    os.environ[_METRICS_VARIABLE] = directory
+    directory = os.environ.get(ENV_METRICS_DIRECTORY) or tempfile.mkdtemp(prefix="podtls-metrics-", dir=_MEMORY)
+    os.environ[ENV_METRICS_DIRECTORY] = directory
     # Not gunicorn's on_exit: it is not called when a wrong setting ends the start, or the socket cannot be bound.
     atexit.register(_remove_metrics, directory, os.getpid())
 

@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from contract.names import APP_SOCKET, ENV_SOCKET, ENV_THREADS, ENV_WORKERS
 from serving.errors import SettingsError
+
+# Where the workers of one app share their counters; prometheus_client reads this variable. gunicorn.py sets it.
+ENV_METRICS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from contract.names import (
     ENV_ZONE,
     RUN_AS_USER,
 )
+from serving.settings import ENV_METRICS_DIRECTORY
 from webhook.errors import SettingsError
 
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
@@ -117,7 +118,7 @@ class Settings:
             trust_bundle_file=Path(environment.get(ENV_TRUST_BUNDLE_FILE, "/var/run/podtls-bundle/ca.crt")),
             log=Path(environment.get(ENV_LOG, DEFAULT_LOG)),
             replica=environment.get(ENV_REPLICA) or socket.gethostname(),
-            metrics_directory=environment.get("PROMETHEUS_MULTIPROC_DIR"),
+            metrics_directory=environment.get(ENV_METRICS_DIRECTORY),
         )
 
 

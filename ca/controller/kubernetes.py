@@ -43,7 +43,7 @@ class TimedClient(client.ApiClient):
 class KubernetesControlPlane:
     """ControlPlane of a real cluster, in one namespace."""
 
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+    def __init__(self, api: TimedClient, namespace: str) -> None:
         self._namespace = namespace
         self._core = client.CoreV1Api(api)
         self._admission = client.AdmissionregistrationV1Api(api)

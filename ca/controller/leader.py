@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from kubernetes.client import ApiClient, CoordinationV1Api
+from kubernetes.client import CoordinationV1Api
 from kubernetes.leaderelection.electionconfig import Config
 from kubernetes.leaderelection.leaderelection import LeaderElection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
@@ -71,7 +71,7 @@ def _log(line: str) -> None:
     sys.stderr.write(f"podtls-ca controller: {line}{os.linesep}")
 
 
-def lead(client: ApiClient, namespace: str, identity: str, work: Callable[[], None]) -> None:
+def lead(client: TimedClient, namespace: str, identity: str, work: Callable[[], None]) -> None:
     """Wait until the Lease is ours and do `work`; return when the Lease is lost or the work ended.
 
     Raises UnavailableError when the API server cannot be reached, or does not answer.
@@ -80,7 +80,7 @@ def lead(client: ApiClient, namespace: str, identity: str, work: Callable[[], No
         create_candidate(client, namespace, identity, work).run()  # type: ignore[no-untyped-call]
 
 
-def create_candidate(client: ApiClient, namespace: str, identity: str, work: Callable[[], None]) -> LeaderElection:
+def create_candidate(client: TimedClient, namespace: str, identity: str, work: Callable[[], None]) -> LeaderElection:
     """A candidate for the Lease, who has not asked for it yet."""
     config = Config(  # type: ignore[no-untyped-call]
         _ClientLeaseLock(client, namespace, identity),
@@ -100,6 +100,6 @@ class _ClientLeaseLock(LeaseLock):
     forever, alive and ready, and nobody would lead.
     """
 
-    def __init__(self, client: ApiClient, namespace: str, identity: str) -> None:
+    def __init__(self, client: TimedClient, namespace: str, identity: str) -> None:
         super().__init__(CONTROLLER_NAME, namespace, identity)  # type: ignore[no-untyped-call]
         self.api_instance = CoordinationV1Api(client)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import urllib3
-import yaml
 from kubernetes.client import ApiClient, ApiException, Configuration
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
+from ca.errors import ConfigurationError
+from ca.kubeconfig import load_configuration
 from contract.names import VERSION
 from podtls.errors import InputError, UnreachableError
 from podtls.kubernetes.reader import Access, ApiResponse, parse_object
@@ -77,19 +77,13 @@ def connect(
 
     Raises InputError naming the file or the context that is wrong, or the ways to give a kubeconfig.
     """
-    found = Configuration()
     source = _find_kubeconfig(kubeconfig, environment)
     if not source and (context is not None or _IN_A_POD not in environment):
         raise InputError(f"{'' if context is None else '--context: '}no kubeconfig: {_WAYS}")
     try:
-        if source:
-            load_kube_config(source, context=context, client_configuration=found, persist_config=False)  # type: ignore[no-untyped-call]
-        else:
-            load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError, yaml.YAMLError) as error:
-        what = f"kubeconfig {source}" if source else f"no kubeconfig ({_WAYS}), and no service account of this pod"
-        raise InputError(f"{what}: {error}") from error
-    return KubernetesReader(found)
+        return KubernetesReader(load_configuration(source, context=context))
+    except ConfigurationError as error:
+        raise InputError(str(error) if source else f"{error}; {_WAYS}") from error
 
 
 def _find_kubeconfig(kubeconfig: Path | None, environment: Mapping[str, str]) -> str:
