@@ -52,7 +52,7 @@ def create_app(settings: Settings, log: Log) -> Flask:
     bundle = ReloadedValue([bundle_file], partial(load_bundle, bundle_file))
 
     def check_ready() -> None:
-        # What an admission needs: the trust bundle can be read, the evidence log written.
+        # An admission needs to read the trust bundle and to write the evidence log.
         bundle.get()
         log.check_writable()
 

@@ -1,17 +1,14 @@
-"""What can go wrong in the webhook: one small hierarchy, and how a user's value is shown in a message. Nothing else.
+"""What can go wrong in the webhook: one small hierarchy, and how a message quotes a value. Nothing else.
 
 `http_status` is the hint that the edge (app.py) turns into a metav1.Status.
 """
 
-from typing import Final
-
-_SHOWN: Final = 60
+from contract import errors as contract
 
 
-def shown(value: object) -> str:
-    """Returns `value` for a message of one line: quoted, escaped to printable ASCII, shortened."""
-    text = value if isinstance(value, str) else repr(value)
-    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+def quote(value: object) -> str:
+    """Returns any value of raw JSON for a message of one line: quoted, escaped to printable ASCII, shortened."""
+    return contract.quote(value if isinstance(value, str) else repr(value))
 
 
 class WebhookError(Exception):
@@ -33,7 +30,7 @@ class ReviewTooLargeError(ReviewError):
 
 
 class RefusedError(WebhookError):
-    """The Pod asks for something that cannot be granted. `decide` turns it into a Deny with this very message."""
+    """The Pod asks for something that it cannot have. `decide` turns it into a Deny with the same message."""
 
     http_status = 403
 
@@ -43,6 +40,6 @@ class SettingsError(WebhookError):
 
 
 class TrustBundleError(WebhookError):
-    """The trust bundle cannot be read now: no Pod can be injected, the API server may try again."""
+    """The trust bundle cannot be read now, so no Pod can be injected; the API server may try again."""
 
     http_status = 503

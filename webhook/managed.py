@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from contract.names import INIT_CONTAINER, SIDECAR_CONTAINER, VOLUME_PREFIX
-from webhook.errors import shown
+from webhook.errors import quote
 from webhook.jsonpatch import Operation, append, build_pointer
 from webhook.pods import Pod
 
@@ -60,7 +60,7 @@ def replace_managed(
         want = wanted.pop(name, None)
         if want is None:
             removed.append(
-                Operation("remove", path + build_pointer(index), note=f"podtls: removed {shown(name)} from {path}")
+                Operation("remove", path + build_pointer(index), note=f"podtls: removed {quote(name)} from {path}")
             )
         elif not is_equal(entry, want):
             replaced.append(build_replacement(path + build_pointer(index), want, name))
@@ -70,7 +70,7 @@ def replace_managed(
 def build_replacement(path: str, value: Any, name: object) -> Operation:
     """Returns the replacement of an entry that has a reserved name and another content than ours."""
     return Operation(
-        "replace", path, value, note=f"podtls: {shown(name)} differed from what podtls writes and was replaced"
+        "replace", path, value, note=f"podtls: {quote(name)} differed from what podtls writes and was replaced"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from contract.names import CAPTURE, MODE, SUPPORTED_CAPTURES, SUPPORTED_MODES, UPSTREAM_NETWORK, UPSTREAMS, VERSION
-from webhook.errors import RefusedError, shown
+from webhook.errors import RefusedError, quote
 from webhook.managed import RESERVED_CONTAINERS, is_injected, is_reserved_volume
 from webhook.pods import Container, Pod
 from webhook.ports import SYSCTL, find_foreign_containers, find_port_sysctl, find_reserved_port_names
@@ -45,7 +45,7 @@ def check_name_clashes(pod: Pod, upstreams: Iterable[DialledUpstream], ca_host: 
     if not is_injected(pod):
         for alias in pod.raw_host_aliases:
             if is_upstream_address(alias.get("ip")):
-                address = shown(alias.get("ip"))
+                address = quote(alias.get("ip"))
                 raise RefusedError(f"hostAliases: {address} is in {UPSTREAM_NETWORK}, which is reserved for podtls")
     taken = _find_foreign_aliases(pod)
     for dialled in upstreams:
@@ -63,19 +63,19 @@ def check_port_sysctl(pod: Pod, privileged: list[int]) -> None:
         return
     if not (start.isascii() and start.isdigit() and len(start) <= 5 and int(start) <= privileged[0]):
         raise RefusedError(
-            f"sysctl {SYSCTL}: {shown(start)} keeps Nginx from port {privileged[0]}; allowed: at most {privileged[0]}"
+            f"sysctl {SYSCTL}: {quote(start)} keeps Nginx from port {privileged[0]}; allowed: at most {privileged[0]}"
         )
 
 
 def _check_container(container: Container) -> None:
-    name = shown(container.name)
+    name = quote(container.name)
     for port_name in find_reserved_port_names(container):
         raise RefusedError(f"container {name}: port name {port_name} is reserved for podtls; choose another one")
     for mount in container.volume_mounts or []:
         # The key and the CA's token are on these, and a volume of this name that is not ours is about to be replaced.
         if is_reserved_volume(mount.name):
             raise RefusedError(
-                f"container {name}: volume {shown(mount.name)} is reserved for podtls and cannot be mounted"
+                f"container {name}: volume {quote(mount.name)} is reserved for podtls and cannot be mounted"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from contract.dns import is_label
-from webhook.errors import ReviewError, ReviewTooLargeError, shown
+from webhook.errors import ReviewError, ReviewTooLargeError, quote
 from webhook.pods import Flat, Pod, WirePod, flatten_pod, parse_pod
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -125,4 +125,4 @@ def _check_size(request: AdmissionRequest) -> None:
 
 def _check(ok: object, field: str, got: object, expected: str) -> None:
     if not ok:
-        raise ReviewError(f"{field}: got {shown(got)}, expected {expected}")
+        raise ReviewError(f"{field}: got {quote(got)}, expected {expected}")

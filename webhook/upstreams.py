@@ -12,7 +12,7 @@ from typing import Any, Final
 from contract.dns import LONGEST_NAME
 from contract.grammar import Upstream, WantedUpstream
 from contract.names import UPSTREAM_NETWORK, UPSTREAMS
-from webhook.errors import RefusedError, shown
+from webhook.errors import RefusedError, quote
 from webhook.wishes import Wish
 
 _ADDRESSES: Final = tuple(str(address) for address in ip_network(UPSTREAM_NETWORK).hosts())
@@ -60,7 +60,7 @@ def plan_upstreams(
         target = _find_target(wanted.host, namespace, zone)
         if target is None:
             forms = f"svc, svc.ns, svc.ns.svc or svc.ns.svc.{zone}, with a pod's hostname before it where there is a ns"
-            raise wish.build_refusal(f"hosts of the form {forms}; but not {shown(str(wanted))}")
+            raise wish.build_refusal(f"hosts of the form {forms}; but not {quote(str(wanted))}")
         if target not in addresses:
             if len(addresses) == len(_ADDRESSES):
                 raise wish.build_refusal(f"at most {len(_ADDRESSES)} hosts")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from contract.names import INIT_CONTAINER, INJECT, INJECT_DISABLED, INJECTED, MODES
-from webhook.errors import shown
+from webhook.errors import quote
 from webhook.managed import RESERVED_CONTAINERS, is_injected
 from webhook.pods import Pod
 from webhook.settings import Policy
@@ -34,8 +34,8 @@ def warn_of_surprises(pod: Pod, policy: Policy, unknown: Iterable[str], images: 
         found.append(f"podtls: dnsPolicy {pod.dns_policy}: the CA's name {policy.ca_host} may not resolve")
     value = pod.labels.get(INJECT)
     if value not in {None, "enabled"}:
-        found.append(f"podtls: label {INJECT}: {shown(value)} does not opt out; only {INJECT_DISABLED} does")
-    return [*found, *(f"podtls: annotation {shown(key)} is unknown and means nothing" for key in unknown)]
+        found.append(f"podtls: label {INJECT}: {quote(value)} does not opt out; only {INJECT_DISABLED} does")
+    return [*found, *(f"podtls: annotation {quote(key)} is unknown and means nothing" for key in unknown)]
 
 
 def warn_of_left_containers(pod: Pod) -> list[str]:
@@ -49,7 +49,7 @@ def _warn_of_copy(pod: Pod) -> list[str]:
 
 def _warn_of_mirrored_images(policy: Policy, images: Iterable[str]) -> list[str]:
     return [
-        f"podtls: image {shown(image)} accepted in place of {policy.mirrored_image}" for image in sorted(set(images))
+        f"podtls: image {quote(image)} accepted in place of {policy.mirrored_image}" for image in sorted(set(images))
     ]
 
 
@@ -57,6 +57,6 @@ def _warn_of_earlier_containers(pod: Pod) -> list[str]:
     names = [container.name for container in pod.init_containers]
     first = next((index for index, name in enumerate(names) if name in RESERVED_CONTAINERS), 0)
     return [
-        f"podtls: init container {shown(name)} runs before {INIT_CONTAINER} and has no upstreams"
+        f"podtls: init container {quote(name)} runs before {INIT_CONTAINER} and has no upstreams"
         for name in names[:first]
     ]

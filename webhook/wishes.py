@@ -25,7 +25,7 @@ from contract.names import (
     VERSION,
 )
 from contract.status_annotation import InjectionStatus, read_record_id
-from webhook.errors import RefusedError, shown
+from webhook.errors import RefusedError, quote
 
 T = TypeVar("T")
 Annotations = Mapping[str, str | None]
@@ -164,9 +164,9 @@ def _parse_item(item: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(item)
     except GrammarError as error:
-        raise GrammarError(f"not {shown(item)}: {error}") from error
+        raise GrammarError(f"not {quote(item)}: {error}") from error
 
 
 def _build_refusal(annotation: str, text: str, allowed: str) -> RefusedError:
     """The value is shown escaped and shortened."""
-    return RefusedError(f"annotation {annotation}: {shown(text)} is not allowed; allowed: {allowed}")
+    return RefusedError(f"annotation {annotation}: {quote(text)} is not allowed; allowed: {allowed}")

@@ -21,5 +21,5 @@ def bundle_pem(name: str = "root") -> bytes:
 
 
 def key_pem() -> bytes:
-    """The private key, which has no place in a bundle."""
+    """The private key, which must not be in a bundle."""
     return KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -35,7 +35,7 @@ def copied() -> dict[str, Any]:
 
 
 def older_version() -> dict[str, Any]:
-    """A Pod that an older podtls injected: another image, a variable less, a volume that is no more."""
+    """A Pod that an older podtls injected: another image, one variable less, a volume that podtls no longer adds."""
     raw = as_sent(first_round("bare"))
     for container in raw["spec"]["initContainers"]:
         container["image"] = "registry.example.com/podtls/init:0.0.9"

@@ -41,7 +41,7 @@ class UnixConnection(HTTPConnection):
         self.close()
 
     def ask(self, method: str, path: str, sent: bytes | None = None) -> tuple[HTTPResponse, bytes]:
-        """One request and its whole answer; raises OSError or HTTPException where there is none."""
+        """One request and its whole response; raises OSError or HTTPException where there is none."""
         self.request(method, path, sent, {"Content-Type": "application/json"})
         response = self.getresponse()
         return response, response.read()
@@ -106,7 +106,7 @@ class Webhook:
             return False
 
     def records(self) -> list[dict[str, Any]]:
-        """What stands in the evidence log."""
+        """The records in the evidence log."""
         return [json.loads(line) for line in self.log.read_bytes().splitlines()] if self.log.exists() else []
 
     def terminate(self) -> int:
@@ -117,7 +117,7 @@ class Webhook:
 
 @contextmanager
 def running(directory: Path, *, bundle_pem: bytes | None = None, **environ: str) -> Iterator[Webhook]:
-    """A webhook that is ready, and gone afterwards; `environ` says what its administrator has set besides."""
+    """A webhook that is ready, and gone afterwards; `environ` is what its administrator has set besides."""
     webhook = Webhook(directory, bundle_pem=bundle_pem, **environ)
     try:
         webhook.wait_until_ready()

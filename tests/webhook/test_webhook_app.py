@@ -53,7 +53,7 @@ def test_pod_comes_in_and_a_patch_that_enrolls_it_goes_out(client: FlaskClient) 
     validate(result)
 
 
-def test_answer_leaves_with_its_record_in_the_log(client: FlaskClient, log: FakeEvidenceLog) -> None:
+def test_response_is_sent_with_its_record_in_the_log(client: FlaskClient, log: FakeEvidenceLog) -> None:
     raw = load("deployment")
     sent = body(raw)
     headers = {HEADER_SOURCE: "10.1.2.3", HEADER_CALLER: "verified"}
@@ -78,7 +78,7 @@ def test_answer_leaves_with_its_record_in_the_log(client: FlaskClient, log: Fake
     assert f'"record":"{record.id}"' in json.dumps(record.operations).replace("\\", "")
 
 
-def test_secrets_of_the_pod_stand_in_no_record_and_no_log_line(
+def test_secrets_of_the_pod_are_in_no_record_and_no_log_line(
     client: FlaskClient, log: FakeEvidenceLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -155,7 +155,7 @@ def test_record_of_a_round_that_replaces_names_the_first_one(client: FlaskClient
 def test_later_round_names_its_record_under_a_key_of_its_own(
     client: FlaskClient, log: FakeEvidenceLog, image: str
 ) -> None:
-    """The API server keeps the first value of an audit annotation, so that a second `record` would be lost."""
+    """The API server keeps the first value of an audit annotation, so a second `record` would be lost."""
     raw = pod()
     first = post(client, body(raw))
     once = apply(raw, operations_of(first))
@@ -172,7 +172,7 @@ def test_later_round_names_its_record_under_a_key_of_its_own(
     }
 
 
-def test_full_disk_refuses_the_request_saying_so_and_is_not_asked_again(
+def test_full_disk_refuses_the_request_saying_so_and_invites_no_retry(
     client: FlaskClient, log: FakeEvidenceLog
 ) -> None:
     log.error = LogWriteError("evidence log /var/log/podtls/evidence.jsonl: No space left on device")
@@ -220,7 +220,7 @@ def test_new_trust_bundle_is_in_the_next_pod(client: FlaskClient, bundle_file: P
         pytest.param("POST", "/mutate/mtls/port", JSON, 400, "not an AdmissionReview of a Pod", id="empty-body"),
     ],
 )
-def test_every_answer_but_200_is_a_status(
+def test_every_response_but_200_is_a_status(
     client: FlaskClient, log: FakeEvidenceLog, method: str, path: str, headers: dict[str, str], code: int, message: str
 ) -> None:
     answer = client.open(path, method=method, headers=headers)
@@ -265,7 +265,7 @@ def test_our_own_bug_is_a_500_without_its_details(
     assert "Traceback" in caplog.text
 
 
-def test_healthz_is_well_while_readyz_says_what_is_missing(
+def test_healthz_is_ok_while_readyz_says_what_is_missing(
     client: FlaskClient, log: FakeEvidenceLog, bundle_file: Path
 ) -> None:
     ready = client.get("/readyz")

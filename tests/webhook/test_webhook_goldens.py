@@ -70,7 +70,7 @@ def test_second_round_after_in_tree_plugins_gets_no_operations(case: str) -> Non
     assert patch(second, record=LATER_RECORD) == []
 
 
-def test_api_server_mounts_no_api_token_into_our_containers() -> None:
+def test_api_server_mounts_no_api_token_into_managed_containers() -> None:
     raw = as_sent(load("deployment"))
 
     second = as_sent(apply(raw, patch(raw)))
@@ -100,7 +100,7 @@ def test_injected_pod_of_a_guaranteed_pod_stays_guaranteed() -> None:
     assert all(container["resources"]["limits"].keys() == {"cpu", "memory"} for container in containers)
 
 
-def test_our_containers_fulfil_pod_security_restricted() -> None:
+def test_managed_containers_fulfil_pod_security_restricted() -> None:
     result = injected(load("restricted"))
 
     for container in result["spec"]["initContainers"]:
@@ -112,7 +112,7 @@ def test_our_containers_fulfil_pod_security_restricted() -> None:
     assert result["spec"]["securityContext"] == load("restricted")["spec"]["securityContext"]
 
 
-def test_without_a_uid_of_ours_the_platform_chooses_one() -> None:
+def test_without_a_configured_uid_the_platform_chooses_one() -> None:
     settings = with_pod_settings(run_as_user=None)
 
     result = injected(load("bare"), settings=settings)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    # The path of a unix socket ends at 107 bytes; pytest's own folders may be longer.
+    # The path of a unix socket has at most 107 bytes; pytest's own folders may be longer.
     with tempfile.TemporaryDirectory(prefix="podtls-") as directory, running(Path(directory)) as webhook:
         yield webhook
 
@@ -29,7 +29,7 @@ def admissions(webhook: Webhook, count: int) -> list[str]:
         return [connection.admit() for _ in range(count)]
 
 
-def test_gunicorn_serves_on_a_unix_socket_alone_that_the_edge_proxy_may_open(webhook: Webhook) -> None:
+def test_gunicorn_serves_only_on_a_unix_socket_that_the_edge_proxy_may_open(webhook: Webhook) -> None:
     record = admissions(webhook, 1)[0]
 
     assert [entry["id"] for entry in webhook.records()] == [record]
@@ -49,7 +49,7 @@ def test_concurrent_requests_each_get_their_answer_and_record(webhook: Webhook) 
     assert {entry["id"] for entry in webhook.records()} == set(answered)
 
 
-def test_answer_leaves_in_one_write_lest_a_killed_worker_cuts_it(webhook: Webhook) -> None:
+def test_response_is_sent_in_one_write_so_that_a_killed_worker_does_not_cut_it(webhook: Webhook) -> None:
     asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
     with webhook.connection() as connection:
@@ -59,7 +59,7 @@ def test_answer_leaves_in_one_write_lest_a_killed_worker_cuts_it(webhook: Webhoo
             connection.sock.sendall(asked)
             firsts.append(connection.sock.recv(65536))
 
-    # What is written at once is read at once; of two writes the first one would be read alone sooner or later.
+    # One write is read at once; the first of two writes would be read alone sooner or later.
     assert [answer for answer in firsts if not answer.endswith(b"\r\n\r\nok\n")] == []
 
 
@@ -73,7 +73,7 @@ def test_metrics_are_those_of_all_workers(webhook: Webhook) -> None:
     assert re.search(r'^podtls_admissions_total\{decision="inject",mode="mtls"\} 40\.0$', text, re.MULTILINE)
 
 
-def test_killed_worker_is_replaced_and_the_log_reads_on(webhook: Webhook) -> None:
+def test_killed_worker_is_replaced_and_the_log_stays_readable(webhook: Webhook) -> None:
     admissions(webhook, 1)
     before = webhook.workers()
 
@@ -109,7 +109,7 @@ def test_sigterm_under_load_loses_no_accepted_answer(webhook: Webhook) -> None:
         list(clients)
 
     assert code == 0
-    # What is recorded has been accepted; every such request has its answer, and no answer lacks its record.
+    # Each accepted request has a record and a response, and each response has a record.
     assert sorted(entry["id"] for entry in webhook.records()) == sorted(answered)
 
 

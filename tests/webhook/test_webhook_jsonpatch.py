@@ -33,7 +33,7 @@ def test_put_keeps_what_is_there(key: str, present: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"a": None}, {"a": []}, {"a": [1, 2]}], ids=repr)
-def test_lists_grow_at_both_ends_whatever_stood_there(document: dict[str, Any]) -> None:
+def test_lists_grow_at_both_ends_whatever_was_there(document: dict[str, Any]) -> None:
     present = document.get("a")
     before = copy.deepcopy(document)
 
@@ -50,11 +50,11 @@ def test_missing_object_is_made(document: dict[str, Any]) -> None:
     assert applied([put("/a", document.get("a"), "x/y", 1)], document) == {"a": {"x/y": 1}}
 
 
-def test_nothing_to_append_is_no_operation() -> None:
+def test_appending_nothing_gives_no_operation() -> None:
     assert append("/a", None, []) == []
     assert prepend("/a", [1], []) == []
 
 
-def test_remove_has_no_value_and_no_note_leaves_with_the_patch() -> None:
+def test_remove_has_no_value_and_the_patch_has_no_note() -> None:
     assert Operation("remove", "/a", note="why").to_json() == {"op": "remove", "path": "/a"}
     assert Operation("add", "/a", None, note="why").to_json() == {"op": "add", "path": "/a", "value": None}

@@ -51,7 +51,7 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_container_of_ours_that_differs_is_replaced_in_place_with_a_warning(change: Change) -> None:
+def test_managed_container_that_differs_is_replaced_in_place_with_a_warning(change: Change) -> None:
     first = enrolled()
     raw = copy.deepcopy(first)
     change(raw)
@@ -108,7 +108,7 @@ USERS = {"name": "users"}
         pytest.param([OURS, OURS, USERS, OURS, NGINX], [OURS, NGINX, USERS], id="doubled"),
     ],
 )
-def test_squatters_of_our_container_names_are_never_believed(
+def test_containers_with_reserved_names_are_never_trusted(
     before: list[dict[str, Any]], after: list[dict[str, Any]]
 ) -> None:
     raw = pod(initContainers=[{"image": "evil.example.com/x:1", **entry} for entry in before])
@@ -122,7 +122,7 @@ def test_squatters_of_our_container_names_are_never_believed(
     assert patch(result, record=LATER_RECORD) == []
 
 
-def test_volumes_of_our_names_are_replaced_or_removed_and_others_keep_their_places() -> None:
+def test_volumes_with_reserved_names_are_replaced_or_removed_and_others_keep_their_places() -> None:
     volumes = [
         {"name": "podtls-old", "emptyDir": {}},
         {"name": "podtls-run", "hostPath": {"path": "/"}},
@@ -200,7 +200,7 @@ def test_pod_injected_without_a_record_is_injected_once_and_gets_one_from_the_we
     assert LATER_RECORD in by_webhook[0].value
 
 
-def test_forged_status_on_a_pod_without_our_containers_is_replaced() -> None:
+def test_forged_status_on_a_pod_without_managed_containers_is_replaced() -> None:
     status = f'{{"version":"0.1.0","mode":"mtls","ports":"8443=8080","record":"{RECORD}"}}'
     raw = pod({"annotations": {STATUS: status}, "labels": {INJECTED: "true"}})
 
@@ -218,7 +218,7 @@ def test_label_of_another_value_is_replaced() -> None:
     assert operations[0].to_json() == {"op": "replace", "path": "/metadata/labels/podtls.io~1injected", "value": "true"}
 
 
-def test_comparison_goes_no_deeper_than_what_we_wrote() -> None:
+def test_comparison_does_not_go_deeper_than_what_we_wrote() -> None:
     deep: dict[str, Any] = {}
     for _ in range(100_000):
         deep = {"name": deep}

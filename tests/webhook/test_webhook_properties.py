@@ -62,13 +62,13 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 
 def is_injectable(raw: dict[str, Any]) -> bool:
     decision = decide(build_request(raw, namespace=NAMESPACE), MTLS, SETTINGS.pods.policy)
-    # An upstream's port may be the Pod's own, and a name may have an alias of the user's already.
+    # An upstream's port may be one of the Pod's own, and a name may have an alias already.
     assert isinstance(decision, Inject) or (isinstance(decision, Deny) and contract.UPSTREAMS in decision.reason)
     return isinstance(decision, Inject)
 
 
-def without_ours(raw: dict[str, Any]) -> dict[str, Any]:
-    """The Pod with all that podtls may add taken out; what is empty then is as good as absent."""
+def without_additions(raw: dict[str, Any]) -> dict[str, Any]:
+    """The Pod without all that podtls may add; what is empty then counts as absent."""
     rest = copy.deepcopy(raw)
     spec, metadata = rest["spec"], rest.get("metadata") or {}
     for key, field in (("initContainers", "name"), ("volumes", "name"), ("hostAliases", "ip")):
@@ -93,7 +93,7 @@ def test_injection_keeps_all_that_the_user_wrote(raw: dict[str, Any]) -> None:
     operations = patch(raw)
 
     assert {step.op for step in operations} == {"add"}
-    assert without_ours(apply(raw, operations)) == without_ours(raw)
+    assert without_additions(apply(raw, operations)) == without_additions(raw)
 
 
 @given(raw=pods())

@@ -48,7 +48,7 @@ def with_member(raw: bytes, text: bytes) -> bytes:
         pytest.param(body({"apiVersion": "v1", "kind": "Pod"}), "missing required field `spec`", id="no-spec"),
     ],
 )
-def test_body_that_is_no_review_of_a_pod_is_the_senders_error(sent: bytes, reason: str) -> None:
+def test_body_that_is_not_a_review_of_a_pod_is_the_senders_error(sent: bytes, reason: str) -> None:
     with pytest.raises(ReviewError) as caught:
         parse_request(sent)
 
@@ -168,7 +168,7 @@ def test_pod_at_hand_becomes_a_request() -> None:
         pytest.param({"spec": {}}, "Shop", "namespace: got 'Shop', expected an RFC 1123 label", id="namespace"),
     ],
 )
-def test_what_is_no_pod_does_not_become_a_request(raw: dict[str, Any], namespace: str, reason: str) -> None:
+def test_what_is_not_a_pod_does_not_become_a_request(raw: dict[str, Any], namespace: str, reason: str) -> None:
     with pytest.raises(ReviewError) as caught:
         build_request(raw, namespace=namespace)
 

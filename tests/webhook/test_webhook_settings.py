@@ -98,7 +98,7 @@ def test_bundle_is_its_certificates_and_nothing_else() -> None:
         pytest.param(b"x" * 65537, "65537 bytes, expected at most 65536", id="too-large"),
     ],
 )
-def test_what_is_no_bundle_is_refused(pem: bytes, reason: str) -> None:
+def test_what_is_not_a_bundle_is_refused(pem: bytes, reason: str) -> None:
     with pytest.raises(TrustBundleError, match=reason) as caught:
         parse_bundle(pem)
 
@@ -113,6 +113,6 @@ def test_pods_carry_the_bundle_of_the_file(tmp_path: Path) -> None:
     assert bundle == (tmp_path / "ca.crt").read_text("ascii")
 
 
-def test_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrustBundleError, match=f"^trust bundle {tmp_path}/ca.crt: No such file or directory$"):
         load_bundle(tmp_path / "ca.crt")

@@ -2,16 +2,9 @@ from typing import Any
 
 import pytest
 
-from tests.webhook.world import annotated, decided, injected
-from webhook.decision import Deny
+from tests.webhook.world import annotated, injected, refusal_of
 
 HOSTS_255 = ",".join(f"s{number:x}:80" for number in range(255))
-
-
-def refusal(raw: dict[str, Any]) -> str:
-    decision = decided(raw)
-    assert isinstance(decision, Deny), decision
-    return decision.reason
 
 
 @pytest.mark.parametrize(
@@ -54,7 +47,7 @@ def refusal(raw: dict[str, Any]) -> str:
     ],
 )
 def test_bad_upstreams_are_denied(value: str, reason: str) -> None:
-    message = refusal(annotated(upstreams=value))
+    message = refusal_of(annotated(upstreams=value))
 
     assert message.startswith("annotation podtls.io/upstreams: ")
     assert reason in message
@@ -64,7 +57,7 @@ def test_upstream_with_a_host_alias_of_the_user_would_lead_past_nginx_and_is_den
     raw = annotated(upstreams="payments:80")
     raw["spec"]["hostAliases"] = [{"ip": "10.0.0.7", "hostnames": ["payments.shop"]}, {"ip": "10.0.0.8"}]
 
-    assert refusal(raw) == "annotation podtls.io/upstreams: payments.shop has an entry in hostAliases already"
+    assert refusal_of(raw) == "annotation podtls.io/upstreams: payments.shop has an entry in hostAliases already"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +135,7 @@ def test_sysctl_of_the_user_that_does_not_suffice_is_denied(value: str | None) -
     raw = annotated(upstreams="payments:80,stock:443")
     raw["spec"]["securityContext"] = {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": value}]}
 
-    message = refusal(raw)
+    message = refusal_of(raw)
 
     assert message.startswith("sysctl net.ipv4.ip_unprivileged_port_start: ")
     assert message.endswith("keeps Nginx from port 80; allowed: at most 80")

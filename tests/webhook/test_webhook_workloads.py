@@ -1,4 +1,4 @@
-"""Warnings for workloads: the same decision as their pods will meet, never a refusal, and never a record."""
+"""Warnings for workloads: the same decision that their pods will meet, never a refusal, never a record."""
 
 import json
 from collections.abc import Callable
@@ -112,7 +112,7 @@ def test_route_warns_and_writes_no_record(client: FlaskClient, log: FakeEvidence
 
 
 @pytest.mark.parametrize("path", ["/warn/plaintext/port", "/warn/mtls/everything", "/warn/mtls"])
-def test_path_that_is_none_is_not_found(client: FlaskClient, path: str) -> None:
+def test_path_with_an_unknown_choice_is_not_found(client: FlaskClient, path: str) -> None:
     assert client.post(path, data=body(pod())).status_code == 404
 
 
@@ -130,7 +130,7 @@ def test_path_that_is_none_is_not_found(client: FlaskClient, path: str) -> None:
         pytest.param(body(pod(initContainers=[{"ports": 3}])), "Expected `array | null`", id="no init container"),
     ],
 )
-def test_what_is_no_workload_is_a_bad_request_that_says_why(client: FlaskClient, sent: bytes, reason: str) -> None:
+def test_what_is_not_a_workload_is_a_bad_request_that_says_why(client: FlaskClient, sent: bytes, reason: str) -> None:
     with pytest.raises(ReviewError) as refused:
         parse_workload(sent)
     response = client.post("/warn/mtls/port", data=sent, headers={"Content-Type": "application/json"})
@@ -140,5 +140,5 @@ def test_what_is_no_workload_is_a_bad_request_that_says_why(client: FlaskClient,
 
 
 @given(st.text())
-def test_no_annotation_can_make_it_refuse(value: str) -> None:
+def test_no_annotation_makes_it_refuse(value: str) -> None:
     assert answer(annotated(ports=value, mode=value, upstreams=value))["allowed"] is True

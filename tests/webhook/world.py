@@ -11,7 +11,7 @@ from typing import Any
 import jsonpatch
 import kubernetes_validate
 
-from webhook.decision import Decision, Defaults, Inject, decide
+from webhook.decision import Decision, Defaults, Deny, Inject, decide
 from webhook.injection import inject
 from webhook.jsonpatch import Operation
 from webhook.request import build_request
@@ -83,6 +83,20 @@ def body(raw: dict[str, Any] | None, **request: Any) -> bytes:
 def decided(raw: dict[str, Any], defaults: Defaults = MTLS, settings: InjectionSettings = SETTINGS) -> Decision:
     """What `decide` says of a raw Pod."""
     return decide(build_request(raw, namespace=NAMESPACE), defaults, settings.pods.policy)
+
+
+def plan_of(raw: dict[str, Any], defaults: Defaults = MTLS) -> Inject:
+    """The plan for a raw Pod that is injected."""
+    decision = decided(raw, defaults)
+    assert isinstance(decision, Inject), decision
+    return decision
+
+
+def refusal_of(raw: dict[str, Any], defaults: Defaults = MTLS) -> str:
+    """The reason why a raw Pod is refused."""
+    decision = decided(raw, defaults)
+    assert isinstance(decision, Deny), decision
+    return decision.reason
 
 
 def patch(
