@@ -1,14 +1,14 @@
 """A real gunicorn on a unix socket, and a client that speaks HTTP to it."""
 
 import os
+import socket as sockets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from socket import AF_UNIX, SOCK_STREAM, socket
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +24,7 @@ class UnixConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket(AF_UNIX, SOCK_STREAM)
+        self.sock = sockets.socket(sockets.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
@@ -37,8 +37,14 @@ class UnixConnection(HTTPConnection):
         self.close()
 
     def get(self, path: str) -> tuple[HTTPResponse, bytes]:
+        """As ask()."""
+        return self.ask("GET", path)
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[HTTPResponse, bytes]:
         """One request and its whole response; raises OSError or HTTPException where there is none."""
-        self.request("GET", path)
+        self.request(method, path, body, headers or {})
         response = self.getresponse()
         return response, response.read()
 
@@ -65,15 +71,16 @@ def run_gunicorn(configuration: str, app: str, environment: dict[str, str]) -> I
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], path: Path) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not _is_healthy(path):
+    while not is_ok(path, "/healthz"):
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() < deadline, "gunicorn does not answer"
         time.sleep(0.05)
 
 
-def _is_healthy(path: Path) -> bool:
+def is_ok(socket: Path, path: str) -> bool:
+    """Whether a server listens there, and answers 200 at this path."""
     try:
-        with UnixConnection(path) as connection:
-            return connection.get("/healthz")[0].status == 200
+        with UnixConnection(socket) as connection:
+            return connection.get(path)[0].status == 200
     except (OSError, HTTPException):
         return False

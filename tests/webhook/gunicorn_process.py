@@ -8,47 +8,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from socket import AF_UNIX, SOCK_STREAM, socket
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.serving.gunicorn_process import DEADLINE_SECONDS, UnixConnection, is_ok
 from tests.webhook.bundles import bundle_pem as any_bundle
 from tests.webhook.world import SETTINGS, body, pod
 
-DEADLINE_SECONDS = 60
 
-
-class UnixConnection(HTTPConnection):
-    """An HTTP connection to a unix socket; a context that closes it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket(AF_UNIX, SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def ask(self, method: str, path: str, sent: bytes | None = None) -> tuple[HTTPResponse, bytes]:
-        """One request and its whole response; raises OSError or HTTPException where there is none."""
-        self.request(method, path, sent, {"Content-Type": "application/json"})
-        response = self.getresponse()
-        return response, response.read()
+class WebhookConnection(UnixConnection):
+    """An HTTP connection to the webhook's socket."""
 
     def admit(self) -> str:
         """Sends a review and returns the id of its record."""
-        response, answer = self.ask("POST", "/mutate/mtls/port", body(pod()))
+        response, answer = self.ask("POST", "/mutate/mtls/port", body(pod()), {"Content-Type": "application/json"})
         assert response.status == 200, answer
         record = json.loads(answer)["response"]["auditAnnotations"]["record"]
         assert isinstance(record, str)
@@ -81,9 +54,9 @@ class Webhook:
                 command, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
 
-    def connection(self) -> UnixConnection:
+    def connection(self) -> WebhookConnection:
         """A new connection."""
-        return UnixConnection(self.socket)
+        return WebhookConnection(self.socket)
 
     def workers(self) -> set[int]:
         """The process ids of the workers."""
@@ -93,17 +66,10 @@ class Webhook:
     def wait_until_ready(self) -> None:
         """Polls /readyz until the webhook says yes."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not self._is_ready():
+        while not is_ok(self.socket, "/readyz"):
             assert self.process.poll() is None, self.output.read_text("utf-8")
             assert time.monotonic() < deadline, self.output.read_text("utf-8")
             time.sleep(0.05)
-
-    def _is_ready(self) -> bool:
-        try:
-            with self.connection() as connection:
-                return connection.ask("GET", "/readyz")[0].status == 200
-        except (OSError, HTTPException):
-            return False
 
     def records(self) -> list[dict[str, Any]]:
         """The records in the evidence log."""

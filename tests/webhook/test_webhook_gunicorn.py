@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.webhook.gunicorn_process import DEADLINE_SECONDS, Webhook, running
+from tests.serving.gunicorn_process import DEADLINE_SECONDS
+from tests.webhook.gunicorn_process import Webhook, running
 
 pytestmark = pytest.mark.integration
 
