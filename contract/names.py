@@ -27,6 +27,10 @@ SUPPORTED_CAPTURES: Final = ("port",)
 INJECTED: Final = "podtls.io/injected"  # label, "true"
 STATUS: Final = "podtls.io/status"  # annotation: contract/status_annotation.py
 
+# Audit annotations of an admission: the API server's audit log has them as <webhook>/record.
+AUDIT_RECORD: Final = "record"
+AUDIT_LATER_RECORD: Final = "later-record"
+
 INIT_CONTAINER: Final = "podtls-init"
 SIDECAR_CONTAINER: Final = "podtls-nginx"
 PORT_NAME: Final = "podtls"  # then podtls-2, podtls-3, ... (an IANA_SVC_NAME, at most 15 characters)

@@ -6,13 +6,10 @@ from typing import Any, Final
 
 import orjson
 
+from contract.names import AUDIT_LATER_RECORD, AUDIT_RECORD
 from webhook.decision import Decision
 from webhook.jsonpatch import Operation
 from webhook.request import API_VERSION, AdmissionRequest
-
-# The audit annotations that name our record: in the API server's audit log as <webhook>/record.
-RECORD: Final = "record"
-LATER_RECORD: Final = "later-record"
 
 # The API server shortens warnings above 256 characters, and drops all of them when they are more than 4 KiB.
 _MAX_WARNING: Final = 256
@@ -28,7 +25,7 @@ def respond(request: AdmissionRequest, decision: Decision, operations: Sequence[
             "decision": decision.kind,
             "reason": decision.reason,
             # The API server keeps the first value of a key: a reinvocation's id under the same key would be lost.
-            (LATER_RECORD if request.pod.earlier_record else RECORD): record_id,
+            (AUDIT_LATER_RECORD if request.pod.earlier_record else AUDIT_RECORD): record_id,
         },
     }
     if not decision.allowed:

@@ -10,12 +10,14 @@ from typing import Any, Final
 import click
 
 from audit import query
+from audit.apiserver_log import read_creations
+from audit.errors import LogReadError
 from audit.pods import PodCreation
 from audit.reconcile import PodFinding, Reconciliation, RecordFate, reconcile_records
-from podtls.auditor.apiserver_log import read_creations
 from podtls.auditor.pods import read_listed_pods
 from podtls.auditor.show import report_torn_line
 from podtls.console import count_noun, note, print_section, print_values
+from podtls.errors import InputError
 from podtls.options import choose_logs, output_option, paths_argument, since_option, until_option
 
 _STYLES: Final = {"refused later": "yellow", "not seen": "yellow"}
@@ -72,10 +74,13 @@ def reconcile(
 def _read_creations(files: Sequence[Path]) -> list[PodCreation]:
     found = []
     for file in files:
-        told = list(read_creations(file, report_torn_line))
-        if not told:
+        try:
+            named = list(read_creations(file, report_torn_line))
+        except LogReadError as error:
+            raise InputError(f"--api-audit: {error}") from error
+        if not named:
             note(f"--api-audit: {file}: no creation of a pod in it names a record; does its policy log pods?")
-        found += told
+        found += named
     return found
 
 

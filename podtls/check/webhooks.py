@@ -1,7 +1,7 @@
 """Checks of both webhook configurations against the shipped ones, and which entries a namespace meets. Pure."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from podtls.check.finding import CheckFinding, ok_unless, problem, warning
@@ -14,19 +14,14 @@ _CHECK: Final = "webhook"
 _MUTATING: Final = "MutatingWebhookConfiguration"
 _VALIDATING: Final = "ValidatingWebhookConfiguration"
 _REAPPLY: Final = f"find out who changed it, then: {INSTALL}"
-# Unless these are as shipped, podtls does not protect.
-_PROTECTING: Final = (
-    "failurePolicy",
-    "objectSelector",
-    "matchConditions",
-    "rules",
-    "matchPolicy",
-    "admissionReviewVersions",
+# Unless these fields are as shipped, podtls does not protect.
+_PROTECTION: Final = (
+    *("failurePolicy", "objectSelector", "matchConditions", "rules", "matchPolicy", "admissionReviewVersions"),
 )
-# Unless these are, it does, a little worse.
+# Unless these are, it protects a little worse.
 _TUNING: Final = ("reinvocationPolicy", "timeoutSeconds", "sideEffects")
-# Unless this is as shipped, an entry that only warns can refuse workloads. The other fields only cost a warning.
-_HARMLESS: Final = ("failurePolicy",)
+# Of an entry that only warns, one field matters: whether it can refuse workloads.
+_PROBLEMS: Final = {_MUTATING: _PROTECTION, _VALIDATING: ("failurePolicy",)}
 
 
 def check_mutating(found: Object | None) -> list[CheckFinding]:
@@ -34,7 +29,7 @@ def check_mutating(found: Object | None) -> list[CheckFinding]:
     if found is None:
         what = f"{_MUTATING} podtls is missing: pods are created without TLS"
         return [problem(_CHECK, what, f"{INSTALL}; then recreate the pods that `podtls status` lists")]
-    return _check_configuration(_MUTATING, found, _check_injecting_entry)
+    return _check_configuration(_MUTATING, found)
 
 
 def check_validating(found: Object | None) -> list[CheckFinding]:
@@ -42,7 +37,7 @@ def check_validating(found: Object | None) -> list[CheckFinding]:
     if found is None:
         what = f"{_VALIDATING} podtls is missing: nobody is warned of workloads whose pods are refused"
         return [warning(_CHECK, what, INSTALL)]
-    return _check_configuration(_VALIDATING, found, _check_warning_entry)
+    return _check_configuration(_VALIDATING, found)
 
 
 def find_entries(configuration: Object, namespace: Object) -> list[str]:
@@ -55,12 +50,10 @@ def find_entries(configuration: Object, namespace: Object) -> list[str]:
     ]
 
 
-def _check_configuration(
-    kind: str, found: Object, check_entry: Callable[[str, Object | None, Object], Iterator[CheckFinding]]
-) -> list[CheckFinding]:
+def _check_configuration(kind: str, found: Object) -> list[CheckFinding]:
     (configuration,) = find_shipped([kind])
     entries, shipped = _entries_by_name(found), _entries_by_name(configuration)
-    findings = [finding for name, each in shipped.items() for finding in check_entry(name, entries.get(name), each)]
+    findings = [finding for name, each in shipped.items() for finding in _check_entry(kind, entries.get(name), each)]
     if others := ", ".join(sorted(entries.keys() - shipped.keys())):
         findings.append(warning(_CHECK, f"{kind} podtls has entries that are not ours: {others}", _REAPPLY))
     return ok_unless(findings, _CHECK, f"{kind} podtls has its {len(shipped)} entries, as shipped")
@@ -70,30 +63,21 @@ def _entries_by_name(configuration: Object) -> dict[str, Object]:
     return {entry["name"]: entry for entry in configuration.get("webhooks") or []}
 
 
-def _check_injecting_entry(name: str, found: Object | None, shipped: Object) -> Iterator[CheckFinding]:
-    if found is None:
-        yield problem(_CHECK, f"entry {name} is missing: pods of its namespaces are created without TLS", INSTALL)
-        return
-    for difference in (*_compare_service(found, shipped), *_compare_fields(_PROTECTING, found, shipped)):
-        yield problem(_CHECK, f"entry {name}: {difference}", _REAPPLY)
-    for difference in _compare_fields(_TUNING, found, shipped):
-        yield warning(_CHECK, f"entry {name}: {difference}", _REAPPLY)
-    yield from _check_selector(name, found.get("namespaceSelector") or {}, shipped["namespaceSelector"])
-
-
-def _check_warning_entry(name: str, found: Object | None, shipped: Object) -> Iterator[CheckFinding]:
-    if found is None:
-        yield warning(_CHECK, f"entry {name} is missing: nobody is warned in its namespaces", INSTALL)
-        return
-    for difference in (*_compare_service(found, shipped), *_compare_fields(_HARMLESS, found, shipped)):
-        yield problem(_CHECK, f"entry {name}: {difference}: workloads may be refused", _REAPPLY)
-    fields = (field for field in (*_PROTECTING, *_TUNING) if field not in _HARMLESS)
-    for difference in _compare_fields(fields, found, shipped):
-        yield warning(_CHECK, f"entry {name}: {difference}", _REAPPLY)
-    # Namespaces that an admin excludes are reported for the entries that inject.
-    if not _asks_the_same(found.get("namespaceSelector") or {}, shipped["namespaceSelector"]):
-        what = f"entry {name}: namespaceSelector is not the one shipped: some are not warned, or twice"
-        yield warning(_CHECK, what, _REAPPLY)
+def _check_entry(kind: str, found: Object | None, shipped: Object) -> Iterator[CheckFinding]:
+    entry, injects = f"entry {shipped['name']}", kind == _MUTATING
+    if found is None and injects:
+        yield problem(_CHECK, f"{entry} is missing: pods of its namespaces are created without TLS", INSTALL)
+    elif found is None:
+        yield warning(_CHECK, f"{entry} is missing: nobody is warned in its namespaces", INSTALL)
+    else:
+        effect = "" if injects else ": workloads may be refused"
+        for difference in (*_compare_service(found, shipped), *_compare_fields(_PROBLEMS[kind], found, shipped)):
+            yield problem(_CHECK, f"{entry}: {difference}{effect}", _REAPPLY)
+        others = (field for field in (*_PROTECTION, *_TUNING) if field not in _PROBLEMS[kind])
+        for difference in _compare_fields(others, found, shipped):
+            yield warning(_CHECK, f"{entry}: {difference}", _REAPPLY)
+        check_selector = _check_injecting_selector if injects else _check_warning_selector
+        yield from check_selector(entry, found.get("namespaceSelector") or {}, shipped["namespaceSelector"])
 
 
 def _compare_service(found: Object, shipped: Object) -> Iterator[str]:
@@ -111,18 +95,25 @@ def _compare_fields(fields: Iterable[str], found: Object, shipped: Object) -> It
             yield f"{field} is {_format(found.get(field))}, shipped is {_format(shipped.get(field))}"
 
 
-def _check_selector(name: str, found: Object, shipped: Object) -> Iterator[CheckFinding]:
+def _check_injecting_selector(entry: str, found: Object, shipped: Object) -> Iterator[CheckFinding]:
     """Namespaces that an admin excludes by name are a choice, and worth a warning; any other difference is a hole."""
     if not _asks_the_same(found, shipped):
-        what = f"entry {name}: namespaceSelector is not the one shipped: namespaces may be seen by no entry, or by two"
+        what = f"{entry}: namespaceSelector is not the one shipped: namespaces may be seen by no entry, or by two"
         yield problem(_CHECK, what, _REAPPLY)
         return
     if more := sorted(_excluded(found) - _excluded(shipped)):
-        what = f"entry {name} excludes more namespaces than shipped: {', '.join(more)}"
+        what = f"{entry} excludes more namespaces than shipped: {', '.join(more)}"
         yield warning(_CHECK, what, "see that nobody takes their label for protection")
     if fewer := sorted(_excluded(shipped) - _excluded(found)):
-        what = f"entry {name} does not exclude {', '.join(fewer)}: what the webhook needs to start may wait for it"
+        what = f"{entry} does not exclude {', '.join(fewer)}: what the webhook needs to start may wait for it"
         yield problem(_CHECK, what, _REAPPLY)
+
+
+def _check_warning_selector(entry: str, found: Object, shipped: Object) -> Iterator[CheckFinding]:
+    """Namespaces that an admin excludes are reported for the entries that inject."""
+    if not _asks_the_same(found, shipped):
+        what = f"{entry}: namespaceSelector is not the one shipped: some are not warned, or twice"
+        yield warning(_CHECK, what, _REAPPLY)
 
 
 def _asks_the_same(selector: Object, shipped: Object) -> bool:

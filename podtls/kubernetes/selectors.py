@@ -3,12 +3,16 @@
 Source: Kubernetes API, LabelSelector v1 meta, and "Labels and Selectors" (set-based requirements).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from podtls.errors import SelectorError
 
 Labels = Mapping[str, str]
+
+_WITH_VALUES: Final = ("In", "NotIn")
+_WITHOUT_VALUES: Final = ("Exists", "DoesNotExist")
+_NEGATIVE: Final = ("NotIn", "DoesNotExist")
 
 
 def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
@@ -20,44 +24,18 @@ def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
     if selector is None:
         return False
     exact = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
-    # Every expression is looked at, even when the answer is known: a bad one must not hide behind a false one.
+    # Every expression is evaluated, so that a bad one is not hidden by a false one before it.
     expressions = [_holds(expression, labels) for expression in selector.get("matchExpressions") or []]
     return exact and all(expressions)
 
 
 def _holds(expression: Mapping[str, Any], labels: Labels) -> bool:
-    operator = expression.get("operator", "")
-    requirement = _REQUIREMENTS.get(operator)
-    if requirement is None:
-        raise SelectorError(f"operator {operator!r} is none of {', '.join(_REQUIREMENTS)}")
-    wants_values, holds = requirement
-    key, values = expression["key"], expression.get("values") or []
-    if bool(values) != wants_values:
-        rule = "needs at least one value" if wants_values else "takes no values"
+    operator, key, values = expression.get("operator", ""), expression["key"], expression.get("values") or []
+    if operator not in {*_WITH_VALUES, *_WITHOUT_VALUES}:
+        raise SelectorError(f"operator {operator!r} is none of {', '.join((*_WITH_VALUES, *_WITHOUT_VALUES))}")
+    if bool(values) != (operator in _WITH_VALUES):
+        rule = "takes no values" if values else "needs at least one value"
         raise SelectorError(f"operator {operator} of {key} {rule}, got {values!r}")
-    return holds(labels.get(key), values)
-
-
-def _is_in(value: str | None, values: Sequence[str]) -> bool:
-    return value is not None and value in values
-
-
-def _is_not_in(value: str | None, values: Sequence[str]) -> bool:
-    # An absent label is in no list: NotIn chooses it. This is what makes our defaults strict.
-    return not _is_in(value, values)
-
-
-def _exists(value: str | None, _values: Sequence[str]) -> bool:
-    return value is not None
-
-
-def _does_not_exist(value: str | None, _values: Sequence[str]) -> bool:
-    return value is None
-
-
-_REQUIREMENTS: Final[Mapping[str, tuple[bool, Callable[[str | None, Sequence[str]], bool]]]] = {
-    "In": (True, _is_in),
-    "NotIn": (True, _is_not_in),
-    "Exists": (False, _exists),
-    "DoesNotExist": (False, _does_not_exist),
-}
+    # An absent label is in no list, so NotIn chooses it. This is what makes our defaults strict.
+    holds = labels.get(key) in values if values else key in labels
+    return holds != (operator in _NEGATIVE)

@@ -73,12 +73,13 @@ class _Installation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pods:
-    """What is kept of the pods of a namespace."""
+class _Found:
+    """What is found in one namespace after the other."""
 
     enrolled: list[EnrolledPod] = field(default_factory=list)
     plain: list[UnenrolledPod] = field(default_factory=list)
-    backends: list[ServiceBackend] = field(default_factory=list)
+    failed: list[FailedCreate] = field(default_factory=list)
+    plaintext: list[PlaintextPort] = field(default_factory=list)
 
 
 def read_status(cluster: ClusterReader, namespace: str | None) -> StatusReport:
@@ -90,14 +91,16 @@ def read_status(cluster: ClusterReader, namespace: str | None) -> StatusReport:
     reader = _Reader(cluster, [])
     installed = _read_installation(reader)
     chosen = _list_enrolled(cluster) if namespace is None else {namespace: _read_namespace(reader, namespace)}
-    parts = [_report_namespace(reader, name, found, installed) for name, found in sorted(chosen.items())]
+    found = _Found()
+    for name, each in sorted(chosen.items()):
+        _add_namespace(found, reader, installed, name=name, namespace=each)
     return StatusReport(
         namespaces=tuple(sorted(chosen)),
         notes=tuple(reader.notes),
-        enrolled=tuple(each for part in parts for each in part.enrolled),
-        plain=tuple(each for part in parts for each in part.plain),
-        failed=tuple(each for part in parts for each in part.failed),
-        plaintext=tuple(each for part in parts for each in part.plaintext),
+        enrolled=tuple(found.enrolled),
+        plain=tuple(found.plain),
+        failed=tuple(found.failed),
+        plaintext=tuple(found.plaintext),
     )
 
 
@@ -137,26 +140,22 @@ def _read_namespace(reader: _Reader, name: str) -> Object | None:
     return found
 
 
-def _report_namespace(reader: _Reader, name: str, namespace: Object | None, installed: _Installation) -> StatusReport:
+def _add_namespace(
+    found: _Found, reader: _Reader, installed: _Installation, *, name: str, namespace: Object | None
+) -> None:
     path = f"{installation.NAMESPACES}/{name}"
     listed = reader.list(f"{path}/services", "names and plaintext ports are not known")
     events = reader.list(f"{path}/events", "refused pods are not shown", fieldSelector="reason=FailedCreate")
     admission = NamespaceAdmission(namespace, installed.configuration, installed.is_known)
-    pods = _Pods()
+    backends: list[ServiceBackend] = []
     for item in iterate_items(reader.cluster, f"{path}/pods"):
         # The API server leaves the kind out of a list's items.
         pod = {"apiVersion": "v1", "kind": "Pod", **item}
         if is_enrolled(pod):
-            pods.enrolled.append(describe_enrolled(pod, listed, bundle=installed.bundle, zone=installed.zone))
+            found.enrolled.append(describe_enrolled(pod, listed, bundle=installed.bundle, zone=installed.zone))
             if not is_finished(pod):
-                pods.backends.append(services.read_backend(pod))
+                backends.append(services.read_backend(pod))
         elif not is_finished(pod):
-            pods.plain.append(explain_unenrolled(pod, admission))
-    return StatusReport(
-        namespaces=(name,),
-        notes=(),
-        enrolled=tuple(pods.enrolled),
-        plain=tuple(pods.plain),
-        failed=tuple(services.summarize_failed_creates(events)),
-        plaintext=tuple(port for each in listed for port in services.find_plaintext_ports(each, pods.backends)),
-    )
+            found.plain.append(explain_unenrolled(pod, admission))
+    found.failed.extend(services.summarize_failed_creates(events))
+    found.plaintext.extend(port for each in listed for port in services.find_plaintext_ports(each, backends))

@@ -11,18 +11,18 @@ from typing import Annotated, Final
 
 import msgspec
 
+from audit.errors import LogReadError
 from audit.log import TornLine
 from audit.pods import PodCreation
 from audit.query import ReportTornLine
-from podtls.errors import InputError
-from webhook.response import LATER_RECORD, RECORD
+from contract.names import AUDIT_LATER_RECORD, AUDIT_RECORD
 
 _VERSION: Final = "audit.k8s.io/v1 Event"
 _ALLOWED: Final = f"allowed: an unpacked log of the API server, one {_VERSION} (level Metadata or more) a line"
 # Events of earlier stages do not say how a request ended.
 _ENDS: Final = ("ResponseComplete", "Panic")
 # Audit annotations are named <webhook>/<annotation>, such as mtls-port.podtls.io/record.
-_KEYS: Final = tuple(f".podtls.io/{name}" for name in (RECORD, LATER_RECORD))
+_KEYS: Final = tuple(f".podtls.io/{name}" for name in (AUDIT_RECORD, AUDIT_LATER_RECORD))
 # If none of its first lines is an event, a file is something else.
 _HEAD: Final = 10
 
@@ -56,13 +56,13 @@ _EVENTS: Final = msgspec.json.Decoder(_Event)
 def read_creations(path: Path, report: ReportTornLine) -> Iterator[PodCreation]:
     """Every creation of a pod in the file that names an evidence record.
 
-    A line that is not an event is reported. Raises InputError, naming file and line, for a file that starts with none.
+    A line that is not an event is reported. Raises LogReadError, naming file and line, for a file without events.
     """
     lines = _read_events(path)
     head = list(itertools.islice(lines, _HEAD))
     if head and not any(isinstance(line, _Event) for line in head):
         assert isinstance(head[0], TornLine)
-        raise InputError(f"--api-audit: {path}: line 1: {head[0].reason}; {_ALLOWED}")
+        raise LogReadError(f"{path}: line 1: {head[0].reason}; {_ALLOWED}")
     for line in itertools.chain(head, lines):
         if isinstance(line, TornLine):
             report(line)
@@ -78,7 +78,7 @@ def _read_events(path: Path) -> Iterator[_Event | TornLine]:
                 yield _parse(line, path, number, offset)
                 offset += len(line)
     except OSError as error:
-        raise InputError(f"--api-audit: {path}: {error.strerror or error}") from error
+        raise LogReadError(f"{path}: {error.strerror or error}") from error
 
 
 def _parse(line: bytes, path: Path, number: int, offset: int) -> _Event | TornLine:
