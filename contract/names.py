@@ -103,6 +103,7 @@ WEBHOOK_NAME: Final = "podtls-webhook"  # StatefulSet, Service, ServiceAccount
 CA_NAME: Final = "podtls-ca"  # StatefulSet, Service, ServiceAccount, ClusterRole and its binding
 CONTROLLER_NAME: Final = "podtls-controller"  # Deployment, ServiceAccount, roles and bindings, Lease, field manager
 CA_SERVICE: Final = f"{CA_NAME}.{SYSTEM_NAMESPACE}.svc"
+WEBHOOK_SERVICE: Final = f"{WEBHOOK_NAME}.{SYSTEM_NAMESPACE}.svc"
 ROOT_SECRET: Final = "podtls-root"  # noqa: S105 - the name of a Secret
 ISSUING_SECRET: Final = "podtls-issuing"  # noqa: S105 - the name of a Secret
 BUNDLE_CONFIG_MAP: Final = "podtls-bundle"

@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from contract.names import DEFAULT_LOG, ENV_LOG
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_DEFAULT_LOG: Final = "/var/log/podtls/evidence.jsonl"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -66,4 +67,4 @@ def cluster_options(command: Command) -> Command:
 
 def choose_logs(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """The paths, or the log that PODTLS_LOG names where there are none."""
-    return paths or (Path(os.environ.get("PODTLS_LOG") or _DEFAULT_LOG),)
+    return paths or (Path(os.environ.get(ENV_LOG) or DEFAULT_LOG),)

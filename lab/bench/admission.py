@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import jsonpatch
 
-from contract.names import BUNDLE_FILE, STATUS
+from contract.names import BUNDLE_FILE, ENV_INIT_IMAGE, ENV_LOG, ENV_REPLICA, ENV_TRUST_BUNDLE_FILE, STATUS
 from contract.status_annotation import InjectionStatus
 from lab.bench import certificates, cpu, figures, naive, review, servers
 from lab.bench.client import Connection, connected
@@ -115,10 +115,10 @@ def _ours(folder: Path) -> Iterator[Server]:
     bundle = folder / BUNDLE_FILE
     bundle.write_bytes(identity.bundle)
     environment = {
-        "PODTLS_INIT_IMAGE": "registry.example.com/podtls-nginx:0.1.0",
-        "PODTLS_TRUST_BUNDLE_FILE": str(bundle),
-        "PODTLS_LOG": str(folder / "evidence.jsonl"),
-        "PODTLS_REPLICA": "podtls-webhook-0",
+        ENV_INIT_IMAGE: "registry.example.com/podtls-nginx:0.1.0",
+        ENV_TRUST_BUNDLE_FILE: str(bundle),
+        ENV_LOG: str(folder / "evidence.jsonl"),
+        ENV_REPLICA: "podtls-webhook-0",
     }
     webhook = Fronted("webhook", "webhook.gunicorn_conf", "webhook.app:from_env()", environment)
     with servers.fronted(webhook, folder, identity=identity, name=certificates.NAME) as server:

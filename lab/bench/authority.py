@@ -14,7 +14,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from contract.names import PATH_ENROLL, TYPE_PEM_CHAIN
+from contract.names import (
+    ENV_AUTHORITY,
+    ENV_LOG,
+    ENV_REPLICA,
+    ENV_RUN,
+    ENV_SERVING_NAMES,
+    ENV_SOURCE_ADDRESS,
+    ENV_TRUST_DOMAIN,
+    ENV_ZONE,
+    PATH_ENROLL,
+    TYPE_PEM_CHAIN,
+)
 from injector import generation
 from lab.bench import apiserver, certificates, servers
 from lab.bench.client import Connection
@@ -57,7 +68,7 @@ def serving(directory: Path, injected: dict[str, Any]) -> Iterator[Door]:
 
 def create(directory: Path) -> None:
     """Make a root and an issuing CA in a new folder. Raises BenchError."""
-    _run("create", str(directory), environment={"PODTLS_TRUST_DOMAIN": TRUST_DOMAIN, "PODTLS_ZONE": ZONE})
+    _run("create", str(directory), environment={ENV_TRUST_DOMAIN: TRUST_DOMAIN, ENV_ZONE: ZONE})
 
 
 def signing_request() -> bytes:
@@ -85,14 +96,14 @@ def _environment(directory: Path) -> dict[str, str]:
     run = directory / "run"
     run.mkdir()
     return {
-        "PODTLS_TRUST_DOMAIN": TRUST_DOMAIN,
-        "PODTLS_ZONE": ZONE,
-        "PODTLS_AUTHORITY": str(directory / "authority" / "issuing"),
-        "PODTLS_LOG": str(directory / "evidence.jsonl"),
-        "PODTLS_REPLICA": "podtls-ca-0",
-        "PODTLS_SOURCE_ADDRESS": "require",
-        "PODTLS_SERVING_NAMES": NAME,
-        "PODTLS_RUN": str(run),
+        ENV_TRUST_DOMAIN: TRUST_DOMAIN,
+        ENV_ZONE: ZONE,
+        ENV_AUTHORITY: str(directory / "authority" / "issuing"),
+        ENV_LOG: str(directory / "evidence.jsonl"),
+        ENV_REPLICA: "podtls-ca-0",
+        ENV_SOURCE_ADDRESS: "require",
+        ENV_SERVING_NAMES: NAME,
+        ENV_RUN: str(run),
     }
 
 

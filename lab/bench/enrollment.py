@@ -21,7 +21,10 @@ from contract.names import (
     ENV_MODE,
     ENV_NAMESPACE,
     ENV_PORTS,
+    ENV_RUN,
     ENV_SERVICE_ACCOUNT,
+    ENV_TERMINATION_MESSAGE,
+    ENV_TOKEN_FILE,
     ENV_TRUST_BUNDLE,
     ENV_TRUST_DOMAIN,
     ENV_UPSTREAMS,
@@ -98,9 +101,9 @@ def init(door: Door, directory: Path, number: int) -> float:
         ENV_BUDGET: "60",
         ENV_NAMESPACE: "shop",
         ENV_SERVICE_ACCOUNT: apiserver.ACCOUNT,
-        "PODTLS_RUN": str(run),
-        "PODTLS_TOKEN_FILE": str(token),
-        "PODTLS_TERMINATION_MESSAGE": str(run / "termination"),
+        ENV_RUN: str(run),
+        ENV_TOKEN_FILE: str(token),
+        ENV_TERMINATION_MESSAGE: str(run / "termination"),
     }
     command = str(Path(sys.executable).with_name("podtls-injector"))
     return _timed([command, "init"], environment, run / CURRENT / CERTIFICATE_FILE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from contract.names import BUNDLE_FILE, CURRENT, NGINX_FILE
+from contract.names import BUNDLE_FILE, CURRENT, ENV_SOCKET, NGINX_FILE
 from injector import generation
 from injector.edge.render import render_edge
 from injector.edge.settings import EdgeSettings
@@ -63,7 +63,7 @@ def fronted(what: Fronted, directory: Path, *, identity: Generation, name: str) 
     )
     generation.write(run, written)
     bundle = run / CURRENT / BUNDLE_FILE
-    environment = clean_environment() | dict(what.environment) | {"PODTLS_SOCKET": str(socket)}
+    environment = clean_environment() | dict(what.environment) | {ENV_SOCKET: str(socket)}
     with ExitStack() as stack:
         start = partial(_start, stack, environment=environment)
         command = processes.gunicorn(what.configuration, what.app)

@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
+from contract.names import SYSTEM_NAMESPACE, WEBHOOK_CONFIGURATION
 from lab.cluster.binaries import binary
 from lab.cluster.cluster import Cluster
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-NAMESPACE = "podtls-system"
-CONFIGURATION = "podtls"
+NAMESPACE = SYSTEM_NAMESPACE
+CONFIGURATION = WEBHOOK_CONFIGURATION
 CONFIGURATIONS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 Object = dict[str, Any]

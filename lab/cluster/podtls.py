@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from contract.names import CA_NAME, SYSTEM_NAMESPACE, WEBHOOK_NAME
 from lab.cluster.base_image import build_base
 from lab.cluster.cache import fingerprint
 from lab.cluster.cluster import Cluster
@@ -16,7 +17,7 @@ from lab.cluster.processes import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "manifests"
-NAMESPACE = "podtls-system"
+NAMESPACE = SYSTEM_NAMESPACE
 INIT_IMAGE = "localhost/podtls-init:dev"
 CONTROL_PLANE_IMAGE = "localhost/podtls-webhook:dev"
 
@@ -73,7 +74,7 @@ def prepare(node: Node, *, limit: str | None = None) -> None:
 
 def provide_evidence(node: Node, *, limit: str | None = None) -> None:
     """A volume for the evidence of each replica; those that a deleted claim has left are made available again."""
-    for name in ("podtls-webhook", "podtls-ca"):
+    for name in (WEBHOOK_NAME, CA_NAME):
         for ordinal in range(2):
             claim = f"evidence-{name}-{ordinal}"
             node.cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-{claim}", "--ignore-not-found")

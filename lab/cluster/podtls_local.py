@@ -19,7 +19,25 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from contract.names import BUNDLE_FILE, CURRENT, NGINX_FILE
+from contract.names import (
+    BUNDLE_CONFIG_MAP,
+    BUNDLE_FILE,
+    CA_NAME,
+    CA_SERVICE,
+    CONTROLLER_NAME,
+    CURRENT,
+    ENV_AUTHORITY,
+    ENV_EDGE_PORT,
+    ENV_LISTEN,
+    ENV_LOG,
+    ENV_RUN,
+    ENV_SOCKET,
+    ENV_TRUST_BUNDLE_FILE,
+    ISSUING_SECRET,
+    NGINX_FILE,
+    WEBHOOK_NAME,
+    WEBHOOK_SERVICE,
+)
 from injector import generation
 from injector.edge.render import render_edge
 from injector.edge.settings import EdgeSettings
@@ -44,8 +62,7 @@ from lab.nginx import find_nginx
 
 ROOT = Path(__file__).parents[2]
 APPS = {"ca": "ca.api.app", "webhook": "webhook.app"}
-CA_NAME = f"podtls-ca.{NAMESPACE}.svc"
-WEBHOOK_NAME = f"podtls-webhook.{NAMESPACE}.svc"
+SERVICES = {"ca": CA_SERVICE, "webhook": WEBHOOK_SERVICE}
 
 
 @dataclass
@@ -64,18 +81,18 @@ class Podtls:
     @property
     def bundle(self) -> bytes:
         """The trust bundle as the ConfigMap has it."""
-        found = self.cluster.get("configmap", "podtls-bundle", "--namespace", NAMESPACE)
+        found = self.cluster.get("configmap", BUNDLE_CONFIG_MAP, "--namespace", NAMESPACE)
         return str(found["data"][BUNDLE_FILE]).encode()
 
     @cached_property
     def init_image(self) -> str:
         """The image that the webhook injects."""
-        workload = find(self.objects, "StatefulSet", "podtls-webhook")
+        workload = find(self.objects, "StatefulSet", WEBHOOK_NAME)
         return str(workload["spec"]["template"]["spec"]["initContainers"][0]["image"])
 
     def door(self, name: str) -> Door:
         """The door of `ca` or `webhook`."""
-        return Door({"ca": CA_NAME, "webhook": WEBHOOK_NAME}[name], self.ports[name], self.bundle)
+        return Door(SERVICES[name], self.ports[name], self.bundle)
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """The evidence of `ca` or `webhook`."""
@@ -91,33 +108,33 @@ class Podtls:
 
     def start_controller(self, replica: str = "podtls-controller-a") -> Process:
         """`podtls-ca controller` as the ServiceAccount podtls-controller."""
-        variables = environment(self.objects, "Deployment", "podtls-controller", container="controller", pod=replica)
-        kubeconfig = account_kubeconfig(self.cluster, "podtls-controller", self.folder / f"{replica}.kubeconfig")
+        variables = environment(self.objects, "Deployment", CONTROLLER_NAME, container="controller", pod=replica)
+        kubeconfig = account_kubeconfig(self.cluster, CONTROLLER_NAME, self.folder / f"{replica}.kubeconfig")
         return self._start(replica, [sys.executable, "-m", "ca", "controller"], variables, KUBECONFIG=kubeconfig)
 
     def await_authority(self) -> None:
         """Return when the controller has published what pods and API server must trust."""
         watched = [each for name, each in self.programs.items() if "controller" in name]
-        bundle = ["configmap", "podtls-bundle", "--namespace", NAMESPACE, "--ignore-not-found"]
+        bundle = ["configmap", BUNDLE_CONFIG_MAP, "--namespace", NAMESPACE, "--ignore-not-found"]
         wait_until("the bundle is published", lambda: bool(self.cluster.kubectl("get", *bundle)), watched=watched)
         wait_until("caBundle is published", lambda: self.ca_bundles() == {self.bundle}, watched=watched)
 
     def start_ca(self) -> None:
         """Write the authority's files as the kubelet would, and start the CA with its edge proxy."""
         directory = self.folder / "ca"
-        secret = self.cluster.get("secret", "podtls-issuing", "--namespace", NAMESPACE)
+        secret = self.cluster.get("secret", ISSUING_SECRET, "--namespace", NAMESPACE)
         for name, content in secret["data"].items():
             _write(directory / "authority" / name, base64.b64decode(content))
-        variables = environment(self.objects, "StatefulSet", "podtls-ca", container="ca", pod="podtls-ca-0")
+        variables = environment(self.objects, "StatefulSet", CA_NAME, container="ca", pod="podtls-ca-0")
         variables |= {
-            "PODTLS_AUTHORITY": str(directory / "authority"),
-            "PODTLS_LISTEN": LOOPBACK,
-            "PODTLS_EDGE_PORT": str(self.ports["ca"]),
+            ENV_AUTHORITY: str(directory / "authority"),
+            ENV_LISTEN: LOOPBACK,
+            ENV_EDGE_PORT: str(self.ports["ca"]),
             **self._places(directory),
         }
         bootstrap = self._start("ca-bootstrap", [sys.executable, "-m", "ca", "bootstrap", "--keep"], variables)
         wait_until("the CA has its certificate", (directory / "run/current").exists, watched=[bootstrap])
-        kubeconfig = account_kubeconfig(self.cluster, "podtls-ca", self.folder / "podtls-ca.kubeconfig")
+        kubeconfig = account_kubeconfig(self.cluster, CA_NAME, self.folder / "podtls-ca.kubeconfig")
         self._serve("ca", variables, KUBECONFIG=kubeconfig)
 
     def admit_webhook(self) -> None:
@@ -133,24 +150,22 @@ class Podtls:
         """Start the webhook with its edge proxy, on the identity that it was given."""
         directory = self.folder / "webhook"
         _write(directory / "bundle" / BUNDLE_FILE, self.bundle)
-        variables = environment(
-            self.objects, "StatefulSet", "podtls-webhook", container="webhook", pod="podtls-webhook-0"
-        )
+        variables = environment(self.objects, "StatefulSet", WEBHOOK_NAME, container="webhook", pod="podtls-webhook-0")
         variables |= {
-            "PODTLS_TRUST_BUNDLE_FILE": str(directory / "bundle" / BUNDLE_FILE),
+            ENV_TRUST_BUNDLE_FILE: str(directory / "bundle" / BUNDLE_FILE),
             **self._places(directory),
         }
         self._serve("webhook", variables)
 
     def _enroll_webhook(self) -> None:
         """Fetch the webhook's certificate from the real CA, as podtls-init does for the pod podtls-webhook-0."""
-        token = pod_token(self.cluster, NAMESPACE, "podtls-webhook-0", account="podtls-webhook")
+        token = pod_token(self.cluster, NAMESPACE, "podtls-webhook-0", account=WEBHOOK_NAME)
         key = certificate.make_key()
         chain = est.enroll(
             self.door("ca"), certificate.make_request(key), token=token, deadline=time.monotonic() + SECONDS
         )
         run, places = self.folder / "webhook/run", self._places(self.folder / "webhook")
-        edge = EdgeSettings.of_kind("webhook", {**places, "PODTLS_EDGE_PORT": str(self.ports["webhook"])})
+        edge = EdgeSettings.of_kind("webhook", {**places, ENV_EDGE_PORT: str(self.ports["webhook"])})
         rendered = render_edge(edge, run=run, listen=(LOOPBACK,)).encode()
         files = Generation(certificate.encode_key(key), certificate.encode_chain(chain), self.bundle, rendered)
         generation.write(run, files)
@@ -176,9 +191,9 @@ class Podtls:
     def _places(self, directory: Path) -> dict[str, str]:
         (directory / "run").mkdir(parents=True, exist_ok=True)
         return {
-            "PODTLS_RUN": str(directory / "run"),
-            "PODTLS_SOCKET": str(directory / "app.sock"),
-            "PODTLS_LOG": str(directory / "evidence.jsonl"),
+            ENV_RUN: str(directory / "run"),
+            ENV_SOCKET: str(directory / "app.sock"),
+            ENV_LOG: str(directory / "evidence.jsonl"),
         }
 
     def _serve(self, name: str, variables: Mapping[str, str], **more: Path) -> None:
@@ -188,7 +203,7 @@ class Podtls:
         counters.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "gunicorn", "-c", f"python:{name}.gunicorn_conf", f"{APPS[name]}:from_env()"]
         app = self._start(name, command, variables, PROMETHEUS_MULTIPROC_DIR=counters, **more)
-        wait_until(f"{name} listens", Path(variables["PODTLS_SOCKET"]).exists, watched=[app])
+        wait_until(f"{name} listens", Path(variables[ENV_SOCKET]).exists, watched=[app])
         edge = self._start(f"{name}-edge", _edge_proxy(self.folder / name / "run"), {})
         wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, edge])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from contract.names import BUNDLE_CONFIG_MAP, BUNDLE_FILE, CERTIFICATE_FILE, ISSUING_SECRET, KEY_FILE
 from lab.sandbox.apiserver import server
 from lab.sandbox.apiserver.admission import Admitted
 from lab.sandbox.apiserver.cluster import API_PORT, API_SERVICE, API_SERVICE_ADDRESS, Cluster, encode_secret
@@ -27,11 +28,9 @@ from lab.sandbox.node import Node, running_node
 from lab.sandbox.services.endpoints import backends
 from lab.sandbox.services.proxy import Backend, ServiceName
 
-BUNDLE_NAME: Final = "podtls-bundle"
-ISSUING_NAME: Final = "podtls-issuing"
 _READY_SECONDS: Final = 45.0
 _CREATE_SECONDS: Final = 30.0
-_ISSUING_FILES: Final = ("tls.crt", "tls.key", "ca.crt")
+_ISSUING_FILES: Final = (CERTIFICATE_FILE, KEY_FILE, BUNDLE_FILE)
 
 
 @dataclass(slots=True)
@@ -95,8 +94,8 @@ class Stage:
             run_ca("create", folder)
             issuing = {name: Path(folder, "issuing", name).read_bytes() for name in _ISSUING_FILES}
         self.bundle = issuing["ca.crt"].decode()
-        self.cluster.apply(_ours("Secret", ISSUING_NAME, data=encode_secret(issuing)))
-        self.cluster.apply(_ours("ConfigMap", BUNDLE_NAME, data={"ca.crt": self.bundle}))
+        self.cluster.apply(_ours("Secret", ISSUING_SECRET, data=encode_secret(issuing)))
+        self.cluster.apply(_ours("ConfigMap", BUNDLE_CONFIG_MAP, data={BUNDLE_FILE: self.bundle}))
 
     def with_bundle(self, configuration: Object) -> Object:
         """A webhook configuration with the caBundle that the controller writes."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import jsonpatch
 
+from contract.names import SYSTEM_NAMESPACE
 from lab.sandbox.apiserver.cluster import CLUSTER_SCOPED, STORED, WORKLOADS
 from lab.sandbox.apiserver.defaults import containers
 from lab.sandbox.apiserver.store import Object
@@ -19,7 +20,7 @@ from podtls.inject.documents import parse
 FOLDER: Final = Path(__file__).resolve().parents[2] / "manifests"
 SHOP: Final = FOLDER / "examples" / "shop.yaml"
 CONTROL_PLANE: Final = FOLDER / "overlays" / "demo"
-OUR_NAMESPACE: Final = "podtls-system"
+OUR_NAMESPACE: Final = SYSTEM_NAMESPACE
 
 
 def load(path: Path) -> list[Object]:

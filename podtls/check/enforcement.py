@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from contract.names import INJECT
+from contract.names import ENFORCE, ENFORCE_POLICY, INJECT
 from podtls.check.finding import CheckFinding, ok_unless, problem, warning
 from podtls.check.namespaces import is_enrolled_namespace
-from podtls.kubernetes.installation import ENFORCE, ENFORCEMENT_NAME
 from podtls.kubernetes.objects import Object, labels_of, name_of
 from podtls.kubernetes.selectors import matches
 from podtls.manifests.shipped import excluded_namespaces
@@ -39,7 +38,7 @@ def check_enforced(namespaces: Sequence[Object], policy: Object | None, binding:
     names = ", ".join(sorted(map(name_of, namespaces)))
     missing = [kind for kind, found in zip(KINDS, (policy, binding), strict=True) if found is None]
     if policy is None or binding is None:
-        what = f"{names}: has {_ON}, but {' and '.join(missing)} {ENFORCEMENT_NAME} is missing: nothing is enforced"
+        what = f"{names}: has {_ON}, but {' and '.join(missing)} {ENFORCE_POLICY} is missing: nothing is enforced"
         return [problem(_CHECK, what, _APPLY)]
     findings = [
         problem(_CHECK, f"{names}: has {_ON}, but {what}: not everything is enforced", _APPLY)
@@ -54,7 +53,7 @@ def _find_weakened(policy: Object, binding: Object, namespaces: Iterable[Object]
         yield f"failurePolicy of the policy is {policy.get('failurePolicy')}, shipped is Fail"
     if "Deny" not in binding.get("validationActions", ()):
         yield f"the binding does not deny ({', '.join(binding.get('validationActions', ()))})"
-    if binding["policyName"] != ENFORCEMENT_NAME:
+    if binding["policyName"] != ENFORCE_POLICY:
         yield f"the binding is one of policy {binding['policyName']}"
     selector = (binding.get("matchResources") or {}).get("namespaceSelector") or {}
     if missed := sorted(name_of(each) for each in namespaces if not matches(selector, labels_of(each))):

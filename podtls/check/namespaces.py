@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from contract.names import CAPTURE, CAPTURES, INJECT, INJECT_DISABLED, MODE, MODES
+from contract.names import CAPTURE, CAPTURES, ENFORCE, INJECT, INJECT_DISABLED, MODE, MODES
 from podtls.check.finding import CheckFinding, ok_unless, problem, warning
 from podtls.check.webhooks import find_entries
-from podtls.kubernetes.installation import ENFORCE, INSTALL, KNOWN_LABELS
+from podtls.kubernetes.installation import INSTALL, KNOWN_LABELS
 from podtls.kubernetes.objects import Object, annotations_of, labels_of, name_of
 from podtls.manifests.shipped import excluded_namespaces
 from webhook.decision import Defaults, Deny, decide

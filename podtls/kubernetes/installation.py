@@ -6,14 +6,28 @@ What its objects are is in manifests/ (podtls/manifests/shipped.py reads them).
 from dataclasses import dataclass
 from typing import Final
 
-from contract.names import BUNDLE_CONFIG_MAP, CAPTURE, CAPTURES, INJECT, INJECT_DISABLED, MODE, MODES
+from contract.names import (
+    BUNDLE_CONFIG_MAP,
+    CA_NAME,
+    CAPTURE,
+    CAPTURES,
+    CONTROLLER_NAME,
+    DEFAULT_ZONE,
+    ENFORCE,
+    ENFORCE_POLICY,
+    INJECT,
+    INJECT_DISABLED,
+    MODE,
+    MODES,
+    SYSTEM_NAMESPACE,
+    WEBHOOK_CONFIGURATION,
+    WEBHOOK_NAME,
+)
 from podtls.kubernetes.reader import Access
 
-NAMESPACE: Final = "podtls-system"
-CONFIGURATION: Final = "podtls"
-ZONE: Final = "cluster.local"  # What the CA takes where PODTLS_ZONE is not set.
-ENFORCE: Final = "podtls.io/enforce"  # manifests/components/enforce
-ENFORCEMENT_NAME: Final = "podtls-enforce"  # Policy and binding have one name.
+NAMESPACE: Final = SYSTEM_NAMESPACE
+CONFIGURATION: Final = WEBHOOK_CONFIGURATION
+ZONE: Final = DEFAULT_ZONE  # What the CA takes where PODTLS_ZONE is not set.
 INSTALL: Final = "kubectl apply -k manifests/overlays/default"
 
 _ADMISSION: Final = "admissionregistration.k8s.io"
@@ -46,9 +60,9 @@ class ControlPlaneWorkload:
         return f"/api/v1/{_NAMESPACED}/services/https:{self.name}:{self.service}/proxy{path}"
 
 
-WEBHOOK: Final = ControlPlaneWorkload("StatefulSet", "podtls-webhook", "https")
-CA: Final = ControlPlaneWorkload("StatefulSet", "podtls-ca", "https")
-CONTROLLER: Final = ControlPlaneWorkload("Deployment", "podtls-controller", "")
+WEBHOOK: Final = ControlPlaneWorkload("StatefulSet", WEBHOOK_NAME, "https")
+CA: Final = ControlPlaneWorkload("StatefulSet", CA_NAME, "https")
+CONTROLLER: Final = ControlPlaneWorkload("Deployment", CONTROLLER_NAME, "")
 WORKLOADS: Final = (WEBHOOK, CA, CONTROLLER)
 
 MAY_LIST_NAMESPACES: Final = (Access("list", "namespaces"),)
@@ -69,8 +83,8 @@ MAY_READ_RBAC: Final = (
     Access("get", "rolebindings", _RBAC, NAMESPACE),
 )
 MAY_READ_ENFORCEMENT: Final = (
-    Access("get", "validatingadmissionpolicies", _ADMISSION, name=ENFORCEMENT_NAME),
-    Access("get", "validatingadmissionpolicybindings", _ADMISSION, name=ENFORCEMENT_NAME),
+    Access("get", "validatingadmissionpolicies", _ADMISSION, name=ENFORCE_POLICY),
+    Access("get", "validatingadmissionpolicybindings", _ADMISSION, name=ENFORCE_POLICY),
 )
 MAY_REACH: Final = tuple(
     Access("get", "services/proxy", namespace=NAMESPACE, name=f"https:{workload.name}:{workload.service}")

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from contract import names
 from contract.names import INJECT
 from podtls.check.checks import check_cluster
 from podtls.check.enforcement import KINDS
 from podtls.check.finding import CheckFinding
-from podtls.kubernetes import installation
 from podtls.kubernetes.objects import object_path
 from podtls.kubernetes.reader import Access
 from podtls.manifests.shipped import ENFORCE, find_shipped
 from tests.fakes import FakeApiServer
 from tests.podtls.cluster_world import NOW, bare, enforce, enrolled_namespace, installed, namespace
 
-ENFORCED = {installation.ENFORCE: "true"}
+ENFORCED = {names.ENFORCE: "true"}
 POLICY, BINDING = (object_path(each) for each in find_shipped(KINDS, ENFORCE))
 
 
@@ -39,7 +39,7 @@ def spec(server: FakeApiServer, path: str) -> dict[str, Any]:
 
 
 def test_enforced_namespaces_are_named_when_all_is_well(server: FakeApiServer) -> None:
-    server.add(enrolled_namespace("bank", **ENFORCED), enrolled_namespace("free", **{installation.ENFORCE: "false"}))
+    server.add(enrolled_namespace("bank", **ENFORCED), enrolled_namespace("free", **{names.ENFORCE: "false"}))
 
     (found,) = findings(server)
 
