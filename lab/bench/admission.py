@@ -17,7 +17,7 @@ import jsonpatch
 
 from contract.names import BUNDLE_FILE, ENV_INIT_IMAGE, ENV_LOG, ENV_REPLICA, ENV_TRUST_BUNDLE_FILE, STATUS
 from contract.status_annotation import InjectionStatus
-from lab.bench import certificates, cpu, figures, naive, review, servers
+from lab.bench import cpu, figures, naive, review, servers
 from lab.bench.client import Connection, connected
 from lab.bench.errors import BenchError, MissingError
 from lab.bench.figures import Options, Row
@@ -111,7 +111,7 @@ def record_of(injected: dict[str, Any]) -> str:
 
 @contextmanager
 def _ours(folder: Path) -> Iterator[Server]:
-    identity = servers.own_identity(folder)
+    identity = servers.own_identity()
     bundle = folder / BUNDLE_FILE
     bundle.write_bytes(identity.bundle)
     environment = {
@@ -121,7 +121,7 @@ def _ours(folder: Path) -> Iterator[Server]:
         ENV_REPLICA: "podtls-webhook-0",
     }
     webhook = Fronted("webhook", "webhook.gunicorn_conf", "webhook.app:from_env()", environment)
-    with servers.fronted(webhook, folder, identity=identity, name=certificates.NAME) as server:
+    with servers.fronted(webhook, folder, identity=identity, name=servers.NAME) as server:
         yield server
 
 
@@ -132,7 +132,7 @@ def _naive(folder: Path, patch: list[dict[str, Any]]) -> Iterator[Server]:
     added.write_text(json.dumps(naive.additions(pod, jsonpatch.apply_patch(pod, patch))))
     environment = {naive.ENV_ADDITIONS: str(added)}
     what = Fronted("webhook", "webhook.gunicorn_conf", "lab.bench.naive:from_env()", environment)
-    with servers.fronted(what, folder, identity=servers.own_identity(folder), name=certificates.NAME) as server:
+    with servers.fronted(what, folder, identity=servers.own_identity(), name=servers.NAME) as server:
         yield server
 
 

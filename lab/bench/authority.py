@@ -1,4 +1,4 @@
-"""The real CA on loopback, before a stand-in API server, and what a pod sends it. Measures nothing."""
+"""The real CA on loopback with a stand-in API server behind it, and what a pod sends it. Measures nothing."""
 
 import base64
 import subprocess
@@ -27,10 +27,11 @@ from contract.names import (
     TYPE_PEM_CHAIN,
 )
 from injector import generation
-from lab.bench import apiserver, certificates, servers
+from lab.bench import servers
 from lab.bench.client import Connection
 from lab.bench.errors import BenchError
 from lab.bench.servers import Fronted, Server
+from lab.bench.standin import StandIn, running_standin
 
 # The CA may sign names below `svc` and below the zone only, and the name in its URL must resolve on this machine.
 ZONE: Final = "localhost"
@@ -39,31 +40,29 @@ TRUST_DOMAIN: Final = "cluster.local"
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """The CA as pods see it, and the folder with its authority (tls.crt, tls.key, ca.crt)."""
+class RunningCA:
+    """The CA as pods see it, the folder with its authority (tls.crt, tls.key, ca.crt), and the API server behind it."""
 
     server: Server
     issuing: Path
+    standin: StandIn
 
 
 @contextmanager
-def serving(directory: Path, injected: dict[str, Any]) -> Iterator[Door]:
+def serving(directory: Path, injected: dict[str, Any]) -> Iterator[RunningCA]:
     """The CA for as long as the block lasts, with an API server that knows the injected pod. Raises BenchError.
 
     `directory` holds an `authority` already, or gets one.
     """
-    files = certificates.self_signed(directory)
     if not (directory / "authority").exists():
         create(directory / "authority")
-    with apiserver.serving(injected, certificate=files.certificate, key=files.key) as port:
-        kubeconfig = directory / "kubeconfig"
-        kubeconfig.write_text(apiserver.kubeconfig(port, files.certificate))
-        environment = _environment(directory) | {"KUBECONFIG": str(kubeconfig)}
+    with running_standin(directory, injected) as standin:
+        environment = _environment(directory) | {"KUBECONFIG": str(standin.kubeconfig)}
         _run("bootstrap", environment=environment)
         identity = generation.read(directory / "run")
         ca = Fronted("ca", "ca.gunicorn_conf", "ca.api.app:from_env()", environment)
         with servers.fronted(ca, directory, identity=identity, name=NAME) as server:
-            yield Door(server, directory / "authority" / "issuing")
+            yield RunningCA(server, directory / "authority" / "issuing", standin)
 
 
 def create(directory: Path) -> None:
@@ -78,10 +77,10 @@ def signing_request() -> bytes:
     return base64.b64encode(request.public_bytes(Encoding.DER))
 
 
-def enroll(connection: Connection, number: int, request: bytes) -> bytes:
-    """The certificate chain for pod `number`. Raises BenchError when the CA does not issue."""
+def enroll(connection: Connection, token: str, request: bytes) -> bytes:
+    """The certificate chain for the pod with this token. Raises BenchError when the CA does not issue."""
     headers = {
-        "Authorization": f"Bearer {apiserver.token_of(number)}",
+        "Authorization": f"Bearer {token}",
         "Content-Type": "application/pkcs10",
         "Content-Transfer-Encoding": "base64",
         "Accept": TYPE_PEM_CHAIN,

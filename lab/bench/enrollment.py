@@ -31,10 +31,11 @@ from contract.names import (
     PATH_ENROLL,
     TYPE_PEM_CHAIN,
 )
-from lab.bench import admission, apiserver, authority, figures, processes, servers
-from lab.bench.authority import Door
+from lab.bench import admission, authority, figures, processes, servers
+from lab.bench.authority import RunningCA
 from lab.bench.errors import BenchError, MissingError
 from lab.bench.figures import Options, Row, Series
+from lab.bench.standin import ACCOUNT
 
 OURS: Final = "podtls-injector init"
 SCRIPT: Final = "openssl req + curl"
@@ -56,8 +57,8 @@ def measure(options: Options) -> list[Row]:
         directory = Path(temporary)
         options.say("starting the CA")
         injected = admission.injected_pod(directory)
-        with authority.serving(directory, injected) as door:
-            measured = _interleave(_subjects(door, directory, options), options)
+        with authority.serving(directory, injected) as ca:
+            measured = _interleave(_subjects(ca, directory, options), options)
     ours = figures.own("enrollment", OURS, "ms wall", measured[OURS])
     rows = [figures.own_below(ours, REACH_MS)]
     if SCRIPT in measured:
@@ -76,31 +77,31 @@ def _told(options: Options, number: int) -> None:
     options.say(f"round {number + 1} of {options.rounds}")
 
 
-def _subjects(door: Door, directory: Path, options: Options) -> dict[str, Callable[[], float]]:
+def _subjects(ca: RunningCA, directory: Path, options: Options) -> dict[str, Callable[[], float]]:
     numbers = count(1)
-    subjects = {OURS: lambda: init(door, directory, next(numbers))}
+    subjects = {OURS: lambda: init(ca, directory, next(numbers))}
     try:
         for program in ("openssl", "curl"):
             processes.program(program)
     except MissingError as error:
         options.say(f"{error}: the script is left out")
         return subjects
-    return subjects | {SCRIPT: lambda: script(door, directory, next(numbers))}
+    return subjects | {SCRIPT: lambda: script(ca, directory, next(numbers))}
 
 
-def init(door: Door, directory: Path, number: int) -> float:
+def init(ca: RunningCA, directory: Path, number: int) -> float:
     """Milliseconds of one `podtls-injector init` as pod `number`. Raises BenchError when it does not enroll."""
-    run, token = _pod(directory, number)
+    run, token = _pod(ca, directory, number)
     environment = servers.clean_environment() | {
-        ENV_CA_URL: _url(door),
-        ENV_TRUST_BUNDLE: door.server.endpoint.bundle.read_text(),
+        ENV_CA_URL: _url(ca),
+        ENV_TRUST_BUNDLE: ca.server.endpoint.bundle.read_text(),
         ENV_TRUST_DOMAIN: authority.TRUST_DOMAIN,
         ENV_MODE: "mtls",
         ENV_PORTS: "8443=8080",
         ENV_UPSTREAMS: "",
         ENV_BUDGET: "60",
         ENV_NAMESPACE: "shop",
-        ENV_SERVICE_ACCOUNT: apiserver.ACCOUNT,
+        ENV_SERVICE_ACCOUNT: ACCOUNT,
         ENV_RUN: str(run),
         ENV_TOKEN_FILE: str(token),
         ENV_TERMINATION_MESSAGE: str(run / "termination"),
@@ -109,15 +110,15 @@ def init(door: Door, directory: Path, number: int) -> float:
     return _timed([command, "init"], environment, run / CURRENT / CERTIFICATE_FILE)
 
 
-def script(door: Door, directory: Path, number: int) -> float:
+def script(ca: RunningCA, directory: Path, number: int) -> float:
     """Milliseconds of one script as pod `number`. Raises BenchError when it does not enroll."""
-    run, token = _pod(directory, number)
+    run, token = _pod(ca, directory, number)
     environment = servers.clean_environment() | {
         "OUT": str(run),
         "TOKEN": str(token),
-        "BUNDLE": str(door.server.endpoint.bundle),
+        "BUNDLE": str(ca.server.endpoint.bundle),
         "ACCEPT": TYPE_PEM_CHAIN,
-        "URL": _url(door) + PATH_ENROLL,
+        "URL": _url(ca) + PATH_ENROLL,
     }
     return _timed(["/bin/sh", "-c", _SCRIPT], environment, run / CERTIFICATE_FILE)
 
@@ -131,13 +132,13 @@ def _timed(command: list[str], environment: dict[str, str], certificate: Path) -
     return elapsed
 
 
-def _pod(directory: Path, number: int) -> tuple[Path, Path]:
+def _pod(ca: RunningCA, directory: Path, number: int) -> tuple[Path, Path]:
     run = directory / f"pod-{number}"
     run.mkdir()
     token = directory / f"token-{number}"
-    token.write_text(apiserver.token_of(number))
+    token.write_text(ca.standin.create_pod(number))
     return run, token
 
 
-def _url(door: Door) -> str:
-    return f"https://{door.server.endpoint.name}:{door.server.endpoint.port}"
+def _url(ca: RunningCA) -> str:
+    return f"https://{ca.server.endpoint.name}:{ca.server.endpoint.port}"

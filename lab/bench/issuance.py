@@ -15,11 +15,12 @@ from ca.authority.authority import load_authority
 from ca.authority.leaf import LeafNames, issue
 from contract.identity import TrustDomain, WorkloadIdentity
 from contract.names import LIFETIME_SECONDS
-from lab.bench import admission, apiserver, authority, cpu, figures, openssl, review
-from lab.bench.authority import Door
+from lab.bench import admission, authority, cpu, figures, openssl, review
+from lab.bench.authority import RunningCA
 from lab.bench.client import connected
 from lab.bench.errors import MissingError
 from lab.bench.figures import Options, Row
+from lab.bench.standin import ACCOUNT
 
 ISSUE: Final = "podtls: ca.authority.leaf"
 SHARE: Final = "openssl speed: sign + verify"
@@ -36,11 +37,11 @@ def measure(options: Options) -> list[Row]:
         directory = Path(temporary)
         rows = _signing(directory / "authority", options)
         options.say("starting the CA")
-        with authority.serving(directory, admission.injected_pod(directory)) as door:
+        with authority.serving(directory, admission.injected_pod(directory)) as ca:
             numbers = count()
-            _enrollments(door, numbers)  # The first ones connect to the API server and warm both processes up.
+            _enrollments(ca, numbers)  # The first ones connect to the API server and warm both processes up.
             measured = figures.interleave(
-                {WHOLE: partial(_enrollments, door, numbers)},
+                {WHOLE: partial(_enrollments, ca, numbers)},
                 rounds=options.rounds,
                 on_round=partial(_told, options, "enrollment"),
             )
@@ -67,7 +68,7 @@ def _signing(directory: Path, options: Options) -> list[Row]:
 def leaf_signer(directory: Path) -> Callable[[], object]:
     """What issues one leaf of a usual pod, by a new authority in a new folder. Raises BenchError."""
     authority.create(directory)
-    identity = WorkloadIdentity(TrustDomain(authority.TRUST_DOMAIN), review.NAMESPACE, apiserver.ACCOUNT)
+    identity = WorkloadIdentity(TrustDomain(authority.TRUST_DOMAIN), review.NAMESPACE, ACCOUNT)
     bases = ("checkout.shop.svc", "checkout-admin.shop.svc")
     dns = (*bases, *(f"{base}.{authority.ZONE}" for base in bases), f"10-1-2-3.shop.pod.{authority.ZONE}")
     return partial(
@@ -89,15 +90,15 @@ def _leaves(sign: Callable[[], object]) -> float:
     return (time.process_time() - before) / _LEAVES * 1e6
 
 
-def _enrollments(door: Door, numbers: Iterator[int]) -> float:
+def _enrollments(ca: RunningCA, numbers: Iterator[int]) -> float:
     """CPU microseconds of one enrollment at the CA: a connection of its own, as each pod has, and its handshake too."""
-    context = door.server.endpoint.context()
-    requests = [(next(numbers), authority.signing_request()) for _ in range(_ENROLLMENTS)]
-    before = cpu.tree_seconds(door.server.roots)
-    for number, request in requests:
-        with connected(door.server.endpoint, context) as connection:
-            authority.enroll(connection, number, request)
-    return (cpu.tree_seconds(door.server.roots) - before) / _ENROLLMENTS * 1e6
+    context = ca.server.endpoint.context()
+    requests = [(ca.standin.create_pod(next(numbers)), authority.signing_request()) for _ in range(_ENROLLMENTS)]
+    before = cpu.tree_seconds(ca.server.roots)
+    for token, request in requests:
+        with connected(ca.server.endpoint, context) as connection:
+            authority.enroll(connection, token, request)
+    return (cpu.tree_seconds(ca.server.roots) - before) / _ENROLLMENTS * 1e6
 
 
 def _told(options: Options, what: str, number: int) -> None:

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import trustme
+
 from contract.names import BUNDLE_FILE, CURRENT, ENV_SOCKET, NGINX_FILE
 from injector import generation
 from injector.edge.render import render_edge
 from injector.edge.settings import EdgeSettings
 from injector.generation import Generation
-from lab.bench import certificates, processes
+from lab.bench import processes
 from lab.bench.client import Endpoint
 from lab.bench.errors import BenchError
 
+NAME = "localhost"
 _LISTEN = ("127.0.0.1",)
 _UNLIMITED = 1_000_000  # All requests come from one address here; the limit is not what is measured.
 _FLOOR = Path(__file__).parent / "floor"
@@ -75,15 +78,20 @@ def fronted(what: Fronted, directory: Path, *, identity: Generation, name: str) 
 @contextmanager
 def floor(binary: Path, patch: Path, directory: Path) -> Iterator[Server]:
     """The Go floor, answering with `patch`; `directory` exists. Raises BenchError."""
-    files = certificates.self_signed(directory)
-    options = {"certificate": files.certificate, "key": files.key, "patch": patch, "log": directory / "evidence.jsonl"}
+    identity = own_identity()
+    certificate, key, bundle = (directory / f"floor.{kind}" for kind in ("crt", "key", "ca"))
+    certificate.write_bytes(identity.certificate)
+    key.touch(mode=0o600)
+    key.write_bytes(identity.key)
+    bundle.write_bytes(identity.bundle)
+    options = {"certificate": certificate, "key": key, "patch": patch, "log": directory / "evidence.jsonl"}
     arguments = [f"-{name}={value}" for name, value in options.items()]
     log = directory / "floor.log"
     with ExitStack() as stack:
         # Its first line is the port that the kernel chose.
         ready = partial(_has_line, log)
         pid = _start(stack, [str(binary), *arguments], log=log, environment=clean_environment(), ready=ready)
-        yield Server(Endpoint(int(log.read_text().split()[0]), certificates.NAME, files.certificate), (pid,))
+        yield Server(Endpoint(int(log.read_text().split()[0]), NAME, bundle), (pid,))
 
 
 def build_floor(directory: Path) -> Path:
@@ -106,11 +114,14 @@ def build_floor(directory: Path) -> Path:
     return binary
 
 
-def own_identity(directory: Path) -> Generation:
-    """A self-signed certificate as an identity, for the apps of which only the CPU matters."""
-    files = certificates.self_signed(directory)
-    certificate = files.certificate.read_bytes()
-    return Generation(key=files.key.read_bytes(), certificate=certificate, bundle=certificate, nginx=b"")
+def own_identity() -> Generation:
+    """A throw-away P-256 certificate for `localhost`, for the apps of which only the CPU matters."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert(NAME)
+    certificate = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
+    return Generation(
+        key=leaf.private_key_pem.bytes(), certificate=certificate, bundle=authority.cert_pem.bytes(), nginx=b""
+    )
 
 
 def clean_environment() -> dict[str, str]:

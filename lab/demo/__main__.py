@@ -13,9 +13,9 @@ from typing import Final
 import click
 
 from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
+from lab.demo.cluster import running_cluster
 from lab.demo.keep import say_what_to_try
 from lab.demo.show import Show
-from lab.demo.stage import running_stage
 from lab.demo.story import Story
 from lab.sandbox.errors import AdmissionError, DemoError, ManifestError, SandboxError
 from lab.sandbox.kubelet.kubelet import NOT_PROVEN
@@ -81,16 +81,16 @@ def _tell(manifest: Path, *, keep: bool) -> int:
     # A shell without job control starts what is in the background with SIGINT ignored; ours is the way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     show = Show()
-    with running_stage() as stage:
-        story = Story(stage, show)
-        actors = story.tell(manifest)
+    with running_cluster() as cluster:
+        story = Story(cluster, show)
+        setup = story.tell(manifest)
         show.step(f"{story.proven} proofs held, {len(story.failed)} failed")
         for claim in story.failed:
             show.line(f"FAILED: {claim}", "bold red")
         for line in NOT_PROVEN.splitlines():
             show.line(line, "dim")
         if keep:
-            say_what_to_try(show, stage, actors)
+            say_what_to_try(show, cluster, setup)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     return _FAILED if story.failed else 0

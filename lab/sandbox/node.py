@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from lab.nginx import MissingNginxError, find_nginx
 from lab.sandbox.errors import ContainerError, SandboxError
 from lab.sandbox.kubelet import rootfs
-from lab.sandbox.kubelet.assembly import Surroundings
+from lab.sandbox.kubelet.container import NodeResources
 from lab.sandbox.kubelet.kubelet import Kubelet
 from lab.sandbox.linux import enclosure
 from lab.sandbox.linux.capture import Capture
@@ -69,7 +69,7 @@ def running_node(
     proxy = ServiceProxy(state, fixed_backends or {})
     close_dns = loop.run(dns.serve(dns.Names(state, zone).addresses, GATEWAY))
     loop.begin(proxy.follow())
-    kubelet = Kubelet(Surroundings(state, network, image, directory, zone, first_pause))
+    kubelet = Kubelet(NodeResources(state, network, image, directory, zone, first_pause))
     try:
         yield Node(kubelet, loop, proxy)
     finally:

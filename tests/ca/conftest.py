@@ -14,8 +14,19 @@ from ca.authority import creation
 from ca.authority.authority import Authority, load_authority
 from ca.settings import Settings
 from contract.names import AUDIENCE, HEADER_SOURCE
-from tests.ca.api_server import ApiServer, serve
-from tests.ca.world import ADDRESS, NOW, TRUST_DOMAIN, body_of, pod_object, request_der, service_object, user_of
+from lab.sandbox.apiserver.standalone import StandaloneServer, serve_alone
+from tests.ca.world import (
+    ADDRESS,
+    NOW,
+    TRUST_DOMAIN,
+    body_of,
+    create_token,
+    fill_cluster,
+    pod_object,
+    request_der,
+    service_object,
+    user_of,
+)
 from tests.fakes import FakeCluster
 
 
@@ -49,16 +60,23 @@ def cluster() -> FakeCluster:
 
 
 @pytest.fixture
-def server(cluster: FakeCluster, tmp_path: Path) -> Iterator[ApiServer]:
-    """An API server of that cluster, over HTTPS."""
-    with serve(cluster, tmp_path) as running:
+def server(tmp_path: Path) -> Iterator[StandaloneServer]:
+    """The stand-in API server with the same pod and Service, over HTTPS."""
+    with serve_alone(tmp_path) as running:
+        fill_cluster(running.api)
         yield running
 
 
 @pytest.fixture
-def api(server: ApiServer) -> Iterator[kube.KubernetesAPI]:
+def pod_token(server: StandaloneServer) -> str:
+    """The token of its pod."""
+    return create_token(server.api)
+
+
+@pytest.fixture
+def api(server: StandaloneServer) -> Iterator[kube.KubernetesAPI]:
     """The door's own connection to it."""
-    connected = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+    connected = kube.connect({"KUBECONFIG": str(server.write_kubeconfig())})
     yield connected
     connected.close()
 

@@ -14,7 +14,7 @@ from audit.record import CertificateRecord
 from ca.api import events, kube
 from ca.errors import Caller, RefusedError, UnavailableError
 from contract.names import AUDIENCE, PATH_ENROLL, PATH_NAMES
-from tests.ca.api_server import ApiServer
+from lab.sandbox.apiserver.standalone import StandaloneServer
 from tests.ca.world import NOW, UID, pod_object
 from tests.fakes import FakeCluster
 
@@ -173,33 +173,34 @@ def test_token_that_is_bound_to_no_pod_has_no_event(
 
 
 def test_event_goes_over_the_kept_connection_and_its_repeat_is_no_failure(
-    api: kube.KubernetesAPI, server: ApiServer, cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+    api: kube.KubernetesAPI, server: StandaloneServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.pod("shop", "payments-1")
 
     for _ in range(2):
         events.report_refusal(api, GONE, NOW)
 
-    assert list(cluster.events.values()) == [events.build_refusal_event(GONE, NOW)]
-    assert server.requests[1:] == [("POST", "/api/v1/namespaces/shop/events")] * 2
-    assert server.connections == 1
+    (stored,) = server.api.store.list("Event", "shop")
+    posted = events.build_refusal_event(GONE, NOW)
+    assert {**stored, "metadata": {key: stored["metadata"][key] for key in posted["metadata"]}} == posted
+    assert server.listener.asked()[1:] == [("POST", "/api/v1/namespaces/shop/events")] * 2
+    assert server.listener.connections == 1
     assert [record for record in caplog.records if record.name == "ca.api.events"] == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 422, 429, 500])
 def test_answer_that_is_no_success_is_said_by_its_status(
-    status: int, api: kube.KubernetesAPI, server: ApiServer
+    status: int, api: kube.KubernetesAPI, server: StandaloneServer
 ) -> None:
-    server.status = status
+    server.listener.faults.status = status
 
     with pytest.raises(UnavailableError, match=f"^the API server answers {status} to an Event$"):
         api.create_event("shop", events.build_refusal_event(GONE, NOW))
 
 
-def test_nobody_listening_is_only_logged(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_nobody_listening_is_only_logged(server: StandaloneServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="ca.api.events")
-    server.url = "https://127.0.0.1:1"
-    nowhere = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+    nowhere = kube.connect({"KUBECONFIG": str(server.write_kubeconfig("https://127.0.0.1:1"))})
 
     events.report_refusal(nowhere, GONE, NOW)
 

@@ -24,9 +24,8 @@ from audit.log import EvidenceLog, read
 from audit.record import CertificateRecord
 from ca.authority import creation
 from contract.names import PATH_ENROLL, PATH_NAMES, TYPE_PEM_CHAIN
-from tests.ca.api_server import ApiServer, serve
+from lab.sandbox.apiserver.standalone import StandaloneServer
 from tests.ca.world import ADDRESS, TRUST_DOMAIN, body_of, request_der
-from tests.fakes import FakeCluster
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +51,7 @@ class RunningCA:
     process: subprocess.Popen[bytes]
     socket: Path
     log: EvidenceLog
-    api: ApiServer
+    server: StandaloneServer
 
     def ask(
         self, method: str, path: str, headers: dict[str, str], body: bytes = b""
@@ -111,13 +110,18 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def running(folder: Path, environment: dict[str, str], cluster: FakeCluster) -> Iterator[RunningCA]:
-    with serve(cluster, folder) as api:
-        told = {**environment, "KUBECONFIG": str(api.kubeconfig())}
-        with _gunicorn(told) as process:
-            found = RunningCA(process, folder / "s", EvidenceLog(folder / "evidence.jsonl"), api)
-            _wait_until_ready(found)
-            yield found
+def headers(headers: dict[str, str], pod_token: str) -> dict[str, str]:
+    """The same, with the token that the API server over HTTPS made."""
+    return {**headers, "Authorization": f"Bearer {pod_token}"}
+
+
+@pytest.fixture
+def running(folder: Path, environment: dict[str, str], server: StandaloneServer) -> Iterator[RunningCA]:
+    told = {**environment, "KUBECONFIG": str(server.write_kubeconfig())}
+    with _gunicorn(told) as process:
+        found = RunningCA(process, folder / "s", EvidenceLog(folder / "evidence.jsonl"), server)
+        _wait_until_ready(found)
+        yield found
 
 
 def _wait_until_ready(running: RunningCA) -> None:
@@ -145,20 +149,18 @@ def test_pod_enrolls_over_real_sockets(running: RunningCA, headers: dict[str, st
     assert record.source == ADDRESS
 
 
-def test_names_refusals_and_outage_over_real_sockets(
-    running: RunningCA, headers: dict[str, str], cluster: FakeCluster
-) -> None:
+def test_names_refusals_and_outage_over_real_sockets(running: RunningCA, headers: dict[str, str]) -> None:
     status, _, body = running.ask("GET", PATH_NAMES, headers)
     assert (status, json.loads(body)["uri"]) == (200, "spiffe://cluster.local/ns/shop/sa/payments")
 
     status, answered, body = running.ask("POST", PATH_ENROLL, {}, b"x")
     assert (status, answered["WWW-Authenticate"], body) == (401, "Bearer", b"")
 
-    cluster.pods.clear()
+    running.server.api.store.merge("Pod", "shop", "payments-1", {"metadata": {"labels": None}})
     status, _, body = running.enroll(headers)
-    assert (status, body) == (403, b"podtls: pod shop/payments-1 is gone\n")
+    assert (status, body) == (403, b"podtls: pod shop/payments-1 is not injected: no label podtls.io/injected\n")
 
-    running.api.status = 500
+    running.server.listener.faults.status = 500
     status, answered, body = running.enroll(headers)
     assert (status, answered["Retry-After"]) == (503, "2")
     assert [record.decision for record in running.records()] == ["refuse"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from ca.api import kube
@@ -13,22 +14,21 @@ from ca.api.https import ConnectionPool
 from ca.errors import ConfigurationError, UnavailableError
 from ca.kubeconfig import load_configuration
 from contract.names import AUDIENCE
-from tests.ca.api_server import ApiServer, serve
+from lab.sandbox.apiserver.standalone import ADMIN_TOKEN, StandaloneServer, serve_alone
 from tests.ca.world import ADDRESS, IDENTITY, NOW, TRUST_DOMAIN, service_object
-from tests.fakes import FakeCluster
 
 
 def test_pod_is_attested_over_one_connection_that_is_kept(
-    api: kube.KubernetesAPI, server: ApiServer, token: str
+    api: kube.KubernetesAPI, server: StandaloneServer, pod_token: str
 ) -> None:
-    claim = Claim(f"Bearer {token}", ADDRESS)
+    claim = Claim(f"Bearer {pod_token}", ADDRESS)
 
     for _ in range(3):
         assert attest_pod(claim, api, Rules(TRUST_DOMAIN, SourceAddress.REQUIRE), NOW).facts.identity == IDENTITY
         assert [service.metadata.name for service in api.services("shop")] == ["payments"]
 
-    assert server.connections == 1
-    assert server.requests[:3] == [
+    assert server.listener.connections == 1
+    assert server.listener.asked()[:3] == [
         ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
         ("GET", "/api/v1/namespaces/shop/pods/payments-1"),
         ("GET", "/api/v1/namespaces/shop/services"),
@@ -39,33 +39,35 @@ def test_pod_that_is_gone_is_none(api: kube.KubernetesAPI) -> None:
     assert api.pod("shop", "payments-2") is None
 
 
-def test_namespace_without_services_has_none(api: kube.KubernetesAPI, server: ApiServer) -> None:
-    server.garbage = b'{"kind":"ServiceList","items":null}'
+def test_namespace_without_services_has_none(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
+    server.listener.faults.garbage = b'{"kind":"ServiceList","items":null}'
 
     assert api.services("shop") == []
 
 
-def test_names_in_a_path_are_quoted(api: kube.KubernetesAPI, server: ApiServer) -> None:
+def test_names_in_a_path_are_quoted(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
     assert api.pod("shop", "../../../etc") is None
 
-    assert server.requests == [("GET", "/api/v1/namespaces/shop/pods/..%2F..%2F..%2Fetc")]
+    assert server.listener.asked() == [("GET", "/api/v1/namespaces/shop/pods/..%2F..%2F..%2Fetc")]
 
 
-def test_fields_that_nobody_here_knows_do_no_harm(api: kube.KubernetesAPI, cluster: FakeCluster) -> None:
-    cluster.service_objects.append(service_object("new", {"app": "x"}, fromTheFuture={"a": [1]}))
+def test_fields_that_nobody_here_knows_do_no_harm(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
+    server.api.store.create({"kind": "Service", **service_object("new", {"app": "x"}, fromTheFuture={"a": [1]})})
 
     assert [service.metadata.name for service in api.services("shop")] == ["payments", "new"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-def test_answer_that_is_no_success_vouches_for_nobody(status: int, api: kube.KubernetesAPI, server: ApiServer) -> None:
-    server.status = status
+def test_answer_that_is_no_success_vouches_for_nobody(
+    status: int, api: kube.KubernetesAPI, server: StandaloneServer
+) -> None:
+    server.listener.faults.status = status
 
     with pytest.raises(UnavailableError, match=f"the API server answers {status} when asked for a TokenReview"):
         api.review("token", AUDIENCE)
 
     # A status is not retried here: the pod is told to come back.
-    assert len(server.requests) == 1
+    assert len(server.listener.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -78,116 +80,115 @@ def test_answer_that_is_no_success_vouches_for_nobody(status: int, api: kube.Kub
     ],
 )
 def test_answer_that_is_no_token_review_vouches_for_nobody(
-    garbage: bytes, api: kube.KubernetesAPI, server: ApiServer
+    garbage: bytes, api: kube.KubernetesAPI, server: StandaloneServer
 ) -> None:
-    server.garbage = garbage
+    server.listener.faults.garbage = garbage
 
     with pytest.raises(UnavailableError, match="the API server's answer is not a TokenReview"):
         api.review("token", AUDIENCE)
 
 
 def test_connection_that_was_closed_meanwhile_is_made_anew(
-    api: kube.KubernetesAPI, server: ApiServer, token: str
+    api: kube.KubernetesAPI, server: StandaloneServer, pod_token: str
 ) -> None:
     api.services("shop")
-    server.drops = 1
+    server.listener.faults.cuts = 1
 
-    assert api.review(token, AUDIENCE).status.authenticated
-    assert server.connections == 2
+    assert api.review(pod_token, AUDIENCE).status.authenticated
+    assert server.listener.connections == 2
 
 
-def test_server_that_always_closes_is_down(api: kube.KubernetesAPI, server: ApiServer) -> None:
+def test_server_that_always_closes_is_down(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
     api.services("shop")
-    server.drops = 9
+    server.listener.faults.cuts = 9
 
     with pytest.raises(UnavailableError, match="the API server does not answer: RemoteDisconnected"):
         api.review("token", AUDIENCE)
 
     # Once over the kept connection, once over a new one.
-    assert server.drops == 7
+    assert server.listener.faults.cuts == 7
 
 
-def test_slow_server_is_not_asked_twice(server: ApiServer) -> None:
-    found = load_configuration(str(server.kubeconfig()))
+def test_slow_server_is_not_asked_twice(server: StandaloneServer) -> None:
+    found = load_configuration(str(server.write_kubeconfig()))
     pool = ConnectionPool(kube.locate_server(found))
-    request = b"GET /api/v1/namespaces/shop/services HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer first\r\n\r\n"
+    lines = ["GET /api/v1/namespaces/shop/services HTTP/1.1", "Host: x", f"Authorization: Bearer {ADMIN_TOKEN}", "", ""]
+    request = "\r\n".join(lines).encode()
     assert pool.exchange(request).status == 200
-    server.hold.clear()
+    server.listener.faults.released.clear()
 
     with pytest.raises(TimeoutError):
         pool.exchange(request, seconds=0.05)
 
-    server.hold.set()
-    assert server.connections == 1
+    server.listener.faults.released.set()
+    assert server.listener.connections == 1
     assert pool.exchange(request, seconds=30).status == 200
-    assert server.connections == 2
+    assert server.listener.connections == 2
     pool.close()
 
 
-def test_answer_in_chunks_is_read_whole(api: kube.KubernetesAPI, server: ApiServer) -> None:
-    server.chunked = True
+def test_answer_in_chunks_is_read_whole(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
+    server.listener.faults.chunked = True
 
     assert [[service.metadata.name for service in api.services("shop")] for _ in range(2)] == [["payments"]] * 2
-    assert server.connections == 1
+    assert server.listener.connections == 1
 
 
-def test_server_that_keeps_no_connection_gets_new_ones(api: kube.KubernetesAPI, server: ApiServer) -> None:
-    server.closes = True
+def test_server_that_keeps_no_connection_gets_new_ones(api: kube.KubernetesAPI, server: StandaloneServer) -> None:
+    server.listener.faults.closes = True
 
     assert [api.pod("shop", "payments-2") for _ in range(2)] == [None, None]
-    assert server.connections == 2
+    assert server.listener.connections == 2
 
 
-def test_threads_do_not_share_a_connection(api: kube.KubernetesAPI, server: ApiServer, token: str) -> None:
+def test_threads_do_not_share_a_connection(api: kube.KubernetesAPI, server: StandaloneServer, pod_token: str) -> None:
     def review(_: int) -> bool:
-        return api.review(token, AUDIENCE).status.authenticated
+        return api.review(pod_token, AUDIENCE).status.authenticated
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(review, range(64)))
 
     assert answers == [True] * 64
-    assert server.connections <= 8
+    assert server.listener.connections <= 8
 
 
-def test_nobody_listening_is_down(server: ApiServer) -> None:
-    server.url = "https://127.0.0.1:1"
-    nowhere = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+def test_nobody_listening_is_down(server: StandaloneServer) -> None:
+    nowhere = kube.connect({"KUBECONFIG": str(server.write_kubeconfig("https://127.0.0.1:1"))})
 
     with pytest.raises(UnavailableError, match="the API server does not answer: ConnectionRefusedError"):
         nowhere.pod("shop", "payments-1")
 
 
-def test_server_of_a_foreign_ca_is_not_talked_to(server: ApiServer, tmp_path: Path) -> None:
+def test_server_of_a_foreign_ca_is_not_talked_to(server: StandaloneServer, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    with serve(FakeCluster(), other) as foreign:
-        server.url = foreign.url
-        api = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+    with serve_alone(other) as foreign:
+        api = kube.connect({"KUBECONFIG": str(server.write_kubeconfig(foreign.listener.url))})
 
         with pytest.raises(UnavailableError, match="does not answer"):
             api.pod("shop", "payments-1")
 
-    assert foreign.requests == []
+    assert foreign.listener.requests == []
 
 
-def test_rotated_token_is_read_again(server: ApiServer, tmp_path: Path) -> None:
+def test_rotated_token_is_read_again(server: StandaloneServer, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("first")
-    kubeconfig = str(server.kubeconfig(tokenFile=str(file)))
+    file.write_text(ADMIN_TOKEN)
+    kubeconfig = str(server.write_kubeconfig(tokenFile=str(file)))
     api = kube.KubernetesAPI(lambda: load_configuration(kubeconfig), token_seconds=0)
     assert api.pod("shop", "payments-1") is not None
 
     file.write_text("second")
-    server.accepted = "Bearer second"
+    server.api.static_tokens["second"] = server.api.static_tokens.pop(ADMIN_TOKEN)
 
     assert api.pod("shop", "payments-1") is not None
     api.close()
 
 
-def test_token_is_kept_for_a_while(server: ApiServer, tmp_path: Path) -> None:
+def test_token_is_kept_for_a_while(server: StandaloneServer, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("first")
-    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(tokenFile=str(file)))})
+    file.write_text(ADMIN_TOKEN)
+    api = kube.connect({"KUBECONFIG": str(server.write_kubeconfig(tokenFile=str(file)))})
 
     file.write_text("second")
 
@@ -195,8 +196,8 @@ def test_token_is_kept_for_a_while(server: ApiServer, tmp_path: Path) -> None:
     api.close()
 
 
-def test_credentials_that_vanish_are_said(server: ApiServer) -> None:
-    kubeconfig = server.kubeconfig()
+def test_credentials_that_vanish_are_said(server: StandaloneServer) -> None:
+    kubeconfig = server.write_kubeconfig()
     api = kube.KubernetesAPI(lambda: load_configuration(str(kubeconfig)), token_seconds=0)
     kubeconfig.unlink()
 
@@ -204,21 +205,21 @@ def test_credentials_that_vanish_are_said(server: ApiServer) -> None:
         api.pod("shop", "payments-1")
 
 
-def test_server_without_credentials_is_asked_without(server: ApiServer) -> None:
-    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(username=""))})
+def test_server_without_credentials_is_asked_without(server: StandaloneServer) -> None:
+    api = kube.connect({"KUBECONFIG": str(server.write_kubeconfig(username=""))})
 
     with pytest.raises(UnavailableError, match="answers 401"):
         api.pod("shop", "payments-1")
     api.close()
 
 
-def test_api_under_a_path_is_found(server: ApiServer) -> None:
-    server.url += "/k8s/clusters/c-1/"
-    api = kube.connect({"KUBECONFIG": str(server.kubeconfig())})
+def test_api_under_a_path_is_found(server: StandaloneServer) -> None:
+    url = f"{server.listener.url}/k8s/clusters/c-1/"
+    api = kube.connect({"KUBECONFIG": str(server.write_kubeconfig(url))})
 
-    assert api.pod("shop", "payments-1") is None
+    assert api.pod("shop", "payments-1") is not None
 
-    assert server.requests == [("GET", "/k8s/clusters/c-1/api/v1/namespaces/shop/pods/payments-1")]
+    assert server.listener.asked() == [("GET", "/k8s/clusters/c-1/api/v1/namespaces/shop/pods/payments-1")]
     api.close()
 
 
@@ -254,22 +255,25 @@ def test_api_server_that_nobody_verifies_is_not_configured(cluster_entry: dict[s
         kube.connect({"KUBECONFIG": str(path)})
 
 
-def test_client_certificate_is_loaded_and_a_bad_one_is_named(server: ApiServer, tmp_path: Path) -> None:
-    pair = {"client-certificate": str(server.certificate), "client-key": str(tmp_path / "server.key")}
-    good = server.kubeconfig(**pair)
+def test_client_certificate_is_loaded_and_a_bad_one_is_named(server: StandaloneServer, tmp_path: Path) -> None:
+    client = trustme.CA().issue_cert("client")
+    client.cert_chain_pems[0].write_to_path(tmp_path / "client.crt")
+    client.private_key_pem.write_to_path(tmp_path / "client.key")
+    pair = {"client-certificate": str(tmp_path / "client.crt"), "client-key": str(tmp_path / "client.key")}
+    good = server.write_kubeconfig(**pair)
     kube.connect({"KUBECONFIG": str(good)})
 
-    (tmp_path / "server.key").write_text("garbage")
+    (tmp_path / "client.key").write_text("garbage")
 
-    with pytest.raises(ConfigurationError, match=r"server\.crt"):
+    with pytest.raises(ConfigurationError, match=r"client\.crt"):
         kube.connect({"KUBECONFIG": str(good)})
 
 
-def test_token_cannot_write_further_headers(server: ApiServer, tmp_path: Path) -> None:
+def test_token_cannot_write_further_headers(server: StandaloneServer, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\r\nX-Remote-User: admin\r\n")
-    server.accepted = "Bearer first X-Remote-User: admin"
-    api = kube.connect({"KUBECONFIG": str(server.kubeconfig(tokenFile=str(file)))})
+    server.api.static_tokens["first X-Remote-User: admin"] = server.api.static_tokens.pop(ADMIN_TOKEN)
+    api = kube.connect({"KUBECONFIG": str(server.write_kubeconfig(tokenFile=str(file)))})
 
     assert api.pod("shop", "payments-2") is None
     api.close()

@@ -11,9 +11,14 @@ from ca.controller.leader import lead
 from ca.errors import UnavailableError
 from ca.kubeconfig import load_configuration
 from contract.names import CONTROLLER_NAME
-from tests.ca.api_server import ApiServer
+from lab.sandbox.apiserver.standalone import StandaloneServer
 
-HELD_BY_NOBODY: dict[str, Any] = {"metadata": {"name": CONTROLLER_NAME}, "spec": {}}
+HELD_BY_NOBODY: dict[str, Any] = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"name": CONTROLLER_NAME, "namespace": "podtls-system"},
+    "spec": {},
+}
 
 
 def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
@@ -35,16 +40,18 @@ def test_candidate_gives_up_on_a_server_that_accepts_and_says_nothing() -> None:
     ],
 )
 def test_every_request_for_the_lease_ends_without_an_answer(
-    method: str, lease: dict[str, Any] | None, error: str, server: ApiServer
+    method: str, lease: dict[str, Any] | None, error: str, server: StandaloneServer
 ) -> None:
-    configuration = load_configuration(str(server.kubeconfig()))
-    server.lease, server.held = lease, method
-    server.hold.clear()
+    configuration = load_configuration(str(server.write_kubeconfig()))
+    if lease is not None:
+        server.api.store.create(lease)
+    server.listener.faults.held_method = method
+    server.listener.faults.released.clear()
 
     with pytest.raises(UnavailableError, match=f"^Lease {CONTROLLER_NAME}: the API server does not answer: {error}$"):
         lead(TimedClient(configuration, timeout=(5, 0.5)), "podtls-system", "a", never)
 
-    assert server.requests[-1][0] == method
+    assert server.listener.requests[-1].method == method
 
 
 def never() -> None:

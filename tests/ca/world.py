@@ -12,8 +12,9 @@ from cryptography.x509.oid import NameOID
 
 from ca.api.names import PodFacts
 from contract.identity import TrustDomain, WorkloadIdentity
-from contract.names import INIT_CONTAINER, INJECTED, STATUS
+from contract.names import AUDIENCE, INIT_CONTAINER, INJECTED, STATUS
 from contract.status_annotation import InjectionStatus
+from lab.sandbox.apiserver.apiserver import APIServer
 
 NOW = datetime(2030, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 TRUST_DOMAIN = TrustDomain("cluster.local")
@@ -85,6 +86,20 @@ def pod_facts(**changes: Any) -> PodFacts:
         "addresses": (),
     }
     return PodFacts(**{**values, **changes})
+
+
+def fill_cluster(api: APIServer) -> None:
+    """Store the namespace shop with its service account, the injected pod, and a Service that selects it."""
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+    api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "payments", "namespace": "shop"}})
+    # As it stands when its first container asks: not as somebody would apply it.
+    api.store.create(pod_object())
+    api.store.create({"kind": "Service", **service_object("payments", {"app": "payments"})})
+
+
+def create_token(api: APIServer) -> str:
+    """The token of that pod, for the CA."""
+    return api.create_token(api.store.get("Pod", "shop", "payments-1"), AUDIENCE, 600)
 
 
 def request_der(key: Key, *, names: list[x509.GeneralName] | None = None, common_name: str = "") -> bytes:

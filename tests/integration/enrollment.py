@@ -22,9 +22,9 @@ import jsonpatch
 
 from contract.names import AUDIENCE, INIT_CONTAINER
 from lab.nginx import Nginx
-from tests.ca.api_server import ApiServer, serve
-from tests.ca.world import service_object, user_of
-from tests.fakes import FakeCluster
+from lab.sandbox.apiserver.apiserver import APIServer
+from lab.sandbox.apiserver.standalone import StandaloneServer, serve_alone
+from tests.ca.world import service_object
 from tests.injector.authority import Authority
 from tests.injector.processes import eventually, free_port, serving, with_nginx
 from tests.injector.unprivileged import ROOT, command, own, user
@@ -40,7 +40,7 @@ class CA:
 
     port: int
     process: "subprocess.Popen[bytes]"
-    api: ApiServer
+    server: StandaloneServer
 
     def workers(self) -> list[int]:
         """The process ids of gunicorn's workers."""
@@ -55,7 +55,6 @@ class Installation:
     nginx: Nginx
     workshop: Path
     endpoint: WebhookEndpoint
-    cluster: FakeCluster
     ca: "CA"
     said: list[str] = field(default_factory=list)
 
@@ -84,13 +83,16 @@ class Installation:
         }
         patched["spec"]["nodeName"] = "node-1"
         patched["status"] = {"phase": "Pending", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}]}
-        self.cluster.pods["shop", patched["metadata"]["name"]] = patched
-        return dict(patched)
+        return self.ca.server.api.store.create(patched)
+
+    def change(self, stored: dict[str, Any], **metadata: Any) -> None:
+        """Change the stored Pod's metadata meanwhile."""
+        fields = {"metadata": stored["metadata"] | metadata, "status": stored["status"]}
+        self.ca.server.api.store.replace("Pod", "shop", stored["metadata"]["name"], fields)
 
     def init(self, stored: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
         """Run podtls-init as the stored Pod says, in a process of its own, with nothing but paths put elsewhere."""
-        token = self.cluster.issue_token(user_of(stored), AUDIENCE)
-        (self.workshop / "token").write_text(token)
+        (self.workshop / "token").write_text(self.ca.server.api.create_token(stored, AUDIENCE, 600))
         (self.workshop / "pod").mkdir(exist_ok=True)
         (self.workshop / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         own(self.workshop)
@@ -138,24 +140,24 @@ def _field(entry: dict[str, Any]) -> str:
 @contextmanager
 def installation(nginx: Nginx, edge_proxy_authority: Authority, workshop: Path) -> Iterator[Installation]:
     """Everything runs until the block ends."""
-    cluster = FakeCluster(service_objects=[service_object("payments", {"app": "payments"})])
-    with _ca(nginx, workshop, cluster) as ca:
+    with _ca(nginx, workshop) as ca:
         told = {"PODTLS_CA_URL": f"https://localhost:{ca.port}", "PODTLS_ZONE": ZONE}
         bundle = (workshop / "ca" / "authority" / "issuing" / "ca.crt").read_bytes()
         with webhook_endpoint(nginx, edge_proxy_authority, workshop, webhook_environ=told, bundle=bundle) as endpoint:
-            yield Installation(nginx, workshop, endpoint, cluster, ca)
+            yield Installation(nginx, workshop, endpoint, ca)
 
 
 @contextmanager
-def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
+def _ca(nginx: Nginx, workshop: Path) -> Iterator[CA]:
     """The CA with an authority and a serving certificate of its own making, behind its edge proxy."""
     directory, port = workshop / "ca", free_port()
     directory.mkdir()
     (directory / "run").mkdir()
-    with serve(cluster, directory) as api:
+    with serve_alone(directory) as server:
+        _fill_cluster(server.api)
         environ = {
             **os.environ,
-            "KUBECONFIG": str(api.kubeconfig()),
+            "KUBECONFIG": str(server.write_kubeconfig()),
             "PODTLS_AUTHORITY": str(directory / "authority" / "issuing"),
             "PODTLS_LOG": str(directory / "evidence.jsonl"),
             "PODTLS_RUN": str(directory / "run"),
@@ -171,7 +173,14 @@ def _ca(nginx: Nginx, workshop: Path, cluster: FakeCluster) -> Iterator[CA]:
         with _gunicorn(directory, environ) as process:
             own(workshop)
             with serving(nginx, directory / "run", directory / "edge"):
-                yield CA(port, process, api)
+                yield CA(port, process, server)
+
+
+def _fill_cluster(api: APIServer) -> None:
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+    for name in ("payments", "checkout"):
+        api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "shop"}})
+    api.store.create({"kind": "Service", **service_object("payments", {"app": "payments"})})
 
 
 @contextmanager

@@ -103,12 +103,12 @@ def in_the_middle(parts: Installation, fault: Callable[[], object]) -> tuple[int
     """Enroll a pod, and do `fault` while the CA waits for the API server's word on its token."""
     raw = pod(serviceAccountName="payments")
     stored = parts.admit(body(raw), raw)
-    parts.ca.api.hold.clear()
+    parts.ca.server.listener.faults.released.clear()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(parts.init, stored)
-        eventually(lambda: parts.ca.api.requests)
+        eventually(lambda: parts.ca.server.listener.requests)
         fault()
-        parts.ca.api.hold.set()
+        parts.ca.server.listener.faults.released.set()
         result = running.result(60)
     return result.returncode, result.stderr
 
@@ -135,7 +135,7 @@ def test_pod_that_is_being_answered_when_sigterm_comes_gets_its_certificate(part
 def test_api_server_that_fails_for_a_moment_is_waited_for(parts: Installation) -> None:
     raw = pod(serviceAccountName="payments")
     stored = parts.admit(body(raw), raw)
-    parts.ca.api.drops = 2
+    parts.ca.server.listener.faults.cuts = 2
 
     result = parts.init(stored)
 

@@ -3,12 +3,16 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from contract.names import INJECT
+from lab.sandbox.apiserver.listener import APIRequest, APIResponse, Listener, listen
+from lab.sandbox.apiserver.standalone import kubeconfig as make_kubeconfig
 from podtls.errors import ForbiddenError, InputError, UnreachableError
 from podtls.kubernetes.client import connect
 from podtls.kubernetes.reader import Access, ApiResponse, iterate_items, list_items, parse_object
@@ -25,7 +29,33 @@ from tests.podtls.cluster_world import (
     service,
 )
 from tests.podtls.conftest import Run
-from tests.podtls.http_api_server import Served, kubeconfig, serving
+
+ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+def respond(server: FakeApiServer, request: APIRequest) -> APIResponse:
+    """What the fake says, over HTTP."""
+    if request.method == "GET":
+        found = server.get(request.target)
+        return APIResponse(found.status, found.body)
+    review = json.loads(request.body)
+    assert (request.target, review["kind"]) == (ACCESS_REVIEWS, "SelfSubjectAccessReview")
+    attributes = review["spec"]["resourceAttributes"]
+    resource = "/".join(filter(None, (attributes["resource"], attributes.get("subresource"))))
+    scope = (attributes.get(key, "") for key in ("group", "namespace", "name"))
+    allowed = server.may(Access(attributes["verb"], resource, *scope))
+    return APIResponse(201, json.dumps({**review, "status": {"allowed": allowed}}).encode())
+
+
+def serving(server: FakeApiServer) -> AbstractContextManager[Listener]:
+    """The fake on a port of loopback, by plain HTTP, as long as the block lasts."""
+    return listen(partial(respond, server), None)
+
+
+def kubeconfig(path: Path, **servers: str) -> Path:
+    """A kubeconfig with a context for each server; the first one is the current."""
+    path.write_text(make_kubeconfig({name: {"server": url} for name, url in servers.items()}, {"token": "a-token"}))
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -44,25 +74,25 @@ def server() -> FakeApiServer:
 
 
 @pytest.fixture
-def served(server: FakeApiServer) -> Iterator[Served]:
+def served(server: FakeApiServer) -> Iterator[Listener]:
     """The same, over HTTP."""
     with serving(server) as started:
         yield started
 
 
 @pytest.fixture
-def config(served: Served, tmp_path: Path) -> Path:
+def config(served: Listener, tmp_path: Path) -> Path:
     """A kubeconfig that leads there."""
     return kubeconfig(tmp_path / "kubeconfig", here=served.url)
 
 
-def test_check_of_a_working_installation_ends_with_0(run: Run, config: Path, served: Served) -> None:
+def test_check_of_a_working_installation_ends_with_0(run: Run, config: Path, served: Listener) -> None:
     outcome = run("check", "--kubeconfig", config)
 
     assert (outcome.code, outcome.err) == (0, "")
     assert "ok       workloads     StatefulSet podtls-ca: 2 of 2 ready\n" in outcome.out
     assert outcome.out.endswith("\nno problems, no warnings\n")
-    assert {seen["authorization"] for seen in served.seen} == {"Bearer a-token"}
+    assert {request.headers["authorization"] for request in served.requests} == {"Bearer a-token"}
 
 
 def test_check_that_finds_a_problem_ends_with_1_and_says_what_to_do(
@@ -160,7 +190,7 @@ def test_without_any_kubeconfig_the_command_says_the_ways_to_give_one(run: Run) 
     assert (outcome.code, outcome.err) == (64, f"podtls: no kubeconfig: {WAYS}\n")
 
 
-def test_context_chooses_the_cluster_of_a_kubeconfig(run: Run, served: Served, tmp_path: Path) -> None:
+def test_context_chooses_the_cluster_of_a_kubeconfig(run: Run, served: Listener, tmp_path: Path) -> None:
     config = kubeconfig(tmp_path / "two", dead="http://127.0.0.1:1", here=served.url)
 
     outcome = run("status", "--kubeconfig", config, "--context", "here")
@@ -170,7 +200,7 @@ def test_context_chooses_the_cluster_of_a_kubeconfig(run: Run, served: Served, t
 
 @pytest.mark.parametrize("place", ["KUBECONFIG", "HOME"])
 def test_kubeconfig_is_found_where_kubectl_finds_it(
-    place: str, run: Run, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, run: Run, served: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".kube").mkdir()
     path = kubeconfig(tmp_path / ".kube/config" if place == "HOME" else tmp_path / "named", here=served.url)

@@ -9,14 +9,23 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import trustme
 from cryptography import x509
-
-from lab.sandbox.certificates import Pair
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 SECONDS: Final = 5.0
+_DAY: Final = timedelta(days=1)
 # Record header of TLS (RFC 8446 section 5.1): type, version, length. An alert is type 21.
 _HEADER: Final = 5
 _ALERT: Final = 21
@@ -99,13 +108,30 @@ def ask_again(connection: http.client.HTTPConnection) -> Attempt:
         return Attempt(b"", f"the connection was cut: {error!r}")
 
 
-def save(pair: Pair, folder: Path) -> Identity:
-    """Write a certificate and its key where the ssl module can read them."""
+def foreign_identity(spiffe_id: str, folder: Path) -> Identity:
+    """A client certificate that claims this SPIFFE ID, from a CA that nobody trusts; written into a new folder."""
+    authority = trustme.CA()
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    signer = load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    # By hand: trustme knows no URI names.
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - _DAY)
+        .not_valid_after(datetime.now(UTC) + _DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)]), critical=True)
+        .sign(signer, hashes.SHA256())
+    )
     identity = Identity(folder / "tls.crt", folder / "tls.key")
     folder.mkdir(mode=0o700)
-    identity.chain.write_text(pair.certificate)
+    identity.chain.write_bytes(leaf.public_bytes(Encoding.PEM) + authority.cert_pem.bytes())
     identity.key.touch(mode=0o600)
-    identity.key.write_text(pair.key)
+    identity.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return identity
 
 

@@ -8,8 +8,8 @@ from audit.log import TornLine, read
 from audit.record import AdmissionRecord, CertificateRecord, Record
 from contract.names import STATUS
 from contract.status_annotation import InjectionStatus
+from lab.demo.cluster import DemoCluster
 from lab.demo.proofs.refusals import Proof
-from lab.demo.stage import Stage
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.manifests import OUR_NAMESPACE
 
@@ -17,11 +17,11 @@ LOG_NAME: Final = "evidence.jsonl"
 _CLAIM: Final = "evidence"
 
 
-def logs(stage: Stage) -> list[Path]:
+def logs(cluster: DemoCluster) -> list[Path]:
     """The evidence log of each replica of ours, on its volume."""
-    pods = [pod for pod in stage.cluster.pods() if pod["metadata"]["namespace"] == OUR_NAMESPACE]
+    pods = [pod for pod in cluster.api.pods() if pod["metadata"]["namespace"] == OUR_NAMESPACE]
     claims = [f"{_CLAIM}-{pod['metadata']['name']}" for pod in pods]
-    return [stage.kubelet.claim_directory(OUR_NAMESPACE, claim) / LOG_NAME for claim in sorted(claims)]
+    return [cluster.kubelet.claim_directory(OUR_NAMESPACE, claim) / LOG_NAME for claim in sorted(claims)]
 
 
 def everything_is_recorded(

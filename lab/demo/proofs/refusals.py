@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from contract.names import SIDECAR_CONTAINER
-from lab.demo.proofs.clients import Attempt, Identity, Target, ask, ask_in_plaintext, save
-from lab.demo.scene import IMPOSTOR, Client, Server, visit
+from lab.demo.peers import IMPOSTOR, Client, Server, visit
+from lab.demo.proofs.clients import Attempt, Identity, Target, ask, ask_in_plaintext, foreign_identity
 from lab.sandbox.apiserver.store import Object
-from lab.sandbox.certificates import foreign_client
 from lab.sandbox.errors import DemoError
 from lab.sandbox.linux.capture import Report
 from lab.sandbox.linux.network import GATEWAY
@@ -78,7 +77,7 @@ class World(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Actors:
+class ProofSetup:
     """Who plays: the pod that serves, the pod that dials, and how to reach the former with the latter's files."""
 
     world: World
@@ -95,57 +94,57 @@ class Actors:
         return self.world.log(self.server.namespace, pod, SIDECAR_CONTAINER)
 
 
-def plain_http_works(actors: Actors) -> Iterator[Proof]:
+def plain_http_works(setup: ProofSetup) -> Iterator[Proof]:
     """The app's own `http://` reaches the other app, and the wire between the pods carries TLS records only."""
     received, report = "", Report((), 0, 0)
     for _ in range(_CAPTURES):
-        capture = actors.world.capture(actors.server.namespace, actors.server.pod)
+        capture = setup.world.capture(setup.server.namespace, setup.server.pod)
         try:
-            received = dial(actors.world, actors.client)
+            received = dial(setup.world, setup.client)
         finally:
             report = between_pods(capture.stop())
         if report.is_tls_only or report.plaintext:
             break
     status, _, rest = received.partition("\r\n")
     body = rest.partition("\r\n\r\n")[2].strip()
-    own_log = actors.world.log(actors.client.namespace, actors.client.pod, actors.client.container)
+    own_log = setup.world.log(setup.client.namespace, setup.client.pod, setup.client.container)
     yield Proof(
-        f"{actors.client.pod} asks {actors.client.url} in plain HTTP and gets the answer",
+        f"{setup.client.pod} asks {setup.client.url} in plain HTTP and gets the answer",
         status.startswith("HTTP/1."),
         (f"answer: {status or 'none'}", f"body: {_first_line(body)}", f"its own log says: {_last_line(own_log)}"),
     )
-    yield _wire_proof(actors, report)
+    yield _wire_proof(setup, report)
 
 
-def refusals(actors: Actors) -> Iterator[Proof]:
+def refusals(setup: ProofSetup) -> Iterator[Proof]:
     """Everybody else gets no application byte. The first proof is the control: the same client with the right files."""
-    honest = ask(actors.target, actors.identity)
+    honest = ask(setup.target, setup.identity)
     yield Proof(
-        f"control: the same client with {actors.client.pod}'s own files gets the answer",
+        f"control: the same client with {setup.client.pod}'s own files gets the answer",
         honest.received.startswith(b"HTTP/1."),
         (f"received {len(honest.received)} bytes by {honest.version}: {_first_line(honest.received.decode())}",),
     )
-    if actors.mode == "mtls":
+    if setup.mode == "mtls":
         yield _refusal(
-            actors, "no certificate", lambda: ask(actors.target, None), "client sent no required SSL certificate"
+            setup, "no certificate", lambda: ask(setup.target, None), "client sent no required SSL certificate"
         )
-        yield _foreign_certificate(actors)
+        yield _foreign_certificate(setup)
     yield _refusal(
-        actors, "plaintext on the TLS port", lambda: ask_in_plaintext(actors.target), "SSL_do_handshake() failed"
+        setup, "plaintext on the TLS port", lambda: ask_in_plaintext(setup.target), "SSL_do_handshake() failed"
     )
 
 
-def wrong_name(actors: Actors, visitor: str) -> Iterator[Proof]:
+def wrong_name(setup: ProofSetup, visitor: str) -> Iterator[Proof]:
     """A pod dials a Service whose endpoints lead to the server's pods, but whose name the CA gave to nobody."""
-    right = dial(actors.world, visit(actors.server, actors.server.service))
+    right = dial(setup.world, visit(setup.server, setup.server.service))
     yield Proof(
-        f"control: {visitor} dials {actors.server.name} by its right name and gets the answer",
+        f"control: {visitor} dials {setup.server.name} by its right name and gets the answer",
         right.startswith("HTTP/1."),
         (f"answer: {_first_line(right)}",),
     )
-    before = len(actors.nginx_log(visitor))
-    received = dial(actors.world, visit(actors.server, IMPOSTOR))
-    reason = _wait_for_line(actors, visitor, after=before, fragment="upstream SSL certificate does not match")
+    before = len(setup.nginx_log(visitor))
+    received = dial(setup.world, visit(setup.server, IMPOSTOR))
+    reason = _wait_for_line(setup, visitor, after=before, fragment="upstream SSL certificate does not match")
     yield Proof(
         "a wrong name is refused: the server's certificate does not carry it",
         not received and bool(reason),
@@ -171,11 +170,11 @@ def between_pods(report: Report) -> Report:
     return replace(report, streams=streams)
 
 
-def _wire_proof(actors: Actors, report: Report) -> Proof:
+def _wire_proof(setup: ProofSetup, report: Report) -> Proof:
     records = ", ".join(f"{count} {kind}" for kind, count in report.records.items() if count)
     clear = report.plaintext[0].plaintext[:40] if report.plaintext else b""
     return Proof(
-        f"between the pods the wire of {actors.server.pod} carries TLS records and nothing else",
+        f"between the pods the wire of {setup.server.pod} carries TLS records and nothing else",
         report.is_tls_only,
         (
             f"captured on its veth: {len(report.streams)} streams, records: {records or 'none'}",
@@ -184,23 +183,23 @@ def _wire_proof(actors: Actors, report: Report) -> Proof:
     )
 
 
-def _foreign_certificate(actors: Actors) -> Proof:
+def _foreign_certificate(setup: ProofSetup) -> Proof:
     with tempfile.TemporaryDirectory(prefix="podtls-foreign-") as folder:
-        identity = save(foreign_client(actors.spiffe_id), Path(folder, "client"))
+        identity = foreign_identity(setup.spiffe_id, Path(folder, "client"))
         return _refusal(
-            actors,
-            f"a foreign CA's certificate that claims to be {actors.spiffe_id}",
-            lambda: ask(actors.target, identity),
+            setup,
+            f"a foreign CA's certificate that claims to be {setup.spiffe_id}",
+            lambda: ask(setup.target, identity),
             "client SSL certificate verify error",
         )
 
 
-def _refusal(actors: Actors, what: str, attempt: Callable[[], Attempt], reason: str) -> Proof:
+def _refusal(setup: ProofSetup, what: str, attempt: Callable[[], Attempt], reason: str) -> Proof:
     """It held when no application byte came back and Nginx gave just this reason."""
-    pod = actors.server.pod
-    before = len(actors.nginx_log(pod))
+    pod = setup.server.pod
+    before = len(setup.nginx_log(pod))
     made = attempt()
-    line = _wait_for_line(actors, pod, after=before, fragment=reason)
+    line = _wait_for_line(setup, pod, after=before, fragment=reason)
     return Proof(
         f"{what} is refused",
         not made.received and bool(line),
@@ -211,11 +210,11 @@ def _refusal(actors: Actors, what: str, attempt: Callable[[], Attempt], reason: 
     )
 
 
-def _wait_for_line(actors: Actors, pod: str, *, after: int, fragment: str) -> str:
+def _wait_for_line(setup: ProofSetup, pod: str, *, after: int, fragment: str) -> str:
     """The first new line of the pod's Nginx that has the fragment, from there on; "" when none came in time."""
-    deadline = time.monotonic() + actors.patience
+    deadline = time.monotonic() + setup.patience
     while True:
-        for line in actors.nginx_log(pod)[after:].splitlines():
+        for line in setup.nginx_log(pod)[after:].splitlines():
             if fragment in line:
                 return line[line.index(fragment) :]
         if time.monotonic() > deadline:

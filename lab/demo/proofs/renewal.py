@@ -9,9 +9,9 @@ from typing import Final
 
 from cryptography import x509
 
+from lab.demo.peers import LATER, later_service
 from lab.demo.proofs.clients import ask, ask_again, held_connection
-from lab.demo.proofs.refusals import Actors, Proof
-from lab.demo.scene import LATER, later_service
+from lab.demo.proofs.refusals import Proof, ProofSetup
 from lab.demo.show import names
 
 # The sidecar looks 3 s and 15 s after its start, then after a minute (design, section 3).
@@ -23,7 +23,7 @@ _POLL_SECONDS: Final = 0.2
 class Renewal:
     """A renewal that is under way: what was served before, and a connection from before that is held open."""
 
-    actors: Actors
+    setup: ProofSetup
     before: x509.Certificate
     held: HTTPConnection
     seconds: float
@@ -33,7 +33,7 @@ class Renewal:
     def finish(self) -> tuple[x509.Certificate, list[Proof]]:
         """Wait for the new certificate; it, and the proofs."""
         after = self._wait()
-        name = f"{LATER}.{self.actors.server.namespace}.svc"
+        name = f"{LATER}.{self.setup.server.namespace}.svc"
         answer = ask_again(self.held)
         proofs = [
             Proof(
@@ -61,7 +61,7 @@ class Renewal:
         leaf, deadline = self.before, time.monotonic() + self.seconds
         while leaf.serial_number == self.before.serial_number and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-            attempt = ask(self.actors.target, self.actors.identity)
+            attempt = ask(self.setup.target, self.setup.identity)
             self.asked += 1
             if attempt.certificate is None or not attempt.received:
                 self.failures.append(attempt.ended)
@@ -71,12 +71,12 @@ class Renewal:
 
 
 @contextmanager
-def begun_renewal(actors: Actors, before: x509.Certificate, *, seconds: float = _SECONDS) -> Iterator[Renewal]:
+def begun_renewal(setup: ProofSetup, before: x509.Certificate, *, seconds: float = _SECONDS) -> Iterator[Renewal]:
     """Open a connection, then add a Service: from now on the pod's sidecar finds that its names changed.
 
     `seconds`: how long to wait for it. Raises OSError, DemoError.
     """
-    with held_connection(actors.target, actors.identity) as held:
+    with held_connection(setup.target, setup.identity) as held:
         # It is kept for the one question after the renewal: many servers close after their first answer.
-        actors.world.apply(later_service(actors.server))
-        yield Renewal(actors, before, held, seconds)
+        setup.world.apply(later_service(setup.server))
+        yield Renewal(setup, before, held, seconds)

@@ -17,6 +17,7 @@ import jsonpatch
 
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.errors import AdmissionError, ManifestError, WebhookCallError
+from podtls.errors import SelectorError
 from podtls.kubernetes.selectors import Labels, matches
 
 REVIEW_VERSION: Final = "admission.k8s.io/v1"
@@ -25,7 +26,7 @@ _POD_RESOURCE: Final = {"group": "", "version": "v1", "resource": "pods"}
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
+class WebhookEntry:
     """One entry of a MutatingWebhookConfiguration, as far as a Pod CREATE needs it."""
 
     name: str
@@ -48,7 +49,7 @@ class Webhook:
 class ReviewSender(Protocol):
     """Carries a review to a webhook."""
 
-    def send(self, webhook: Webhook, body: bytes) -> bytes:
+    def send(self, webhook: WebhookEntry, body: bytes) -> bytes:
         """The body of the 200 answer. Raises WebhookCallError when there is none."""
         ...
 
@@ -58,14 +59,14 @@ class Admitted:
     """A pod after admission; called is None when no webhook chose it."""
 
     pod: Object
-    called: Webhook | None = None
+    called: WebhookEntry | None = None
     review: Object = field(default_factory=dict)
     operations: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     audit_annotations: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_configuration(raw: Mapping[str, Any]) -> tuple[Webhook, ...]:
+def parse_configuration(raw: Mapping[str, Any]) -> tuple[WebhookEntry, ...]:
     """The entries of a MutatingWebhookConfiguration.
 
     Raises ManifestError for one without a caBundle or with an unknown failurePolicy.
@@ -73,16 +74,21 @@ def parse_configuration(raw: Mapping[str, Any]) -> tuple[Webhook, ...]:
     return tuple(_parse_webhook(entry) for entry in raw["webhooks"])
 
 
-def chosen(webhooks: Iterable[Webhook], namespace: Labels) -> tuple[Webhook, ...]:
-    """The entries that are called for the creation of a pod in a namespace with these labels, in order."""
+def chosen(webhooks: Iterable[WebhookEntry], namespace: Labels) -> tuple[WebhookEntry, ...]:
+    """The entries that are called for the creation of a pod in a namespace with these labels, in order.
+
+    Raises ManifestError for a selector that the API server would not have stored.
+    """
     return tuple(
         webhook
         for webhook in webhooks
-        if any(map(_covers_pod_creation, webhook.rules)) and matches(webhook.namespace_selector, namespace)
+        if any(map(_covers_pod_creation, webhook.rules)) and _selects(webhook, namespace)
     )
 
 
-def admit(pod: Object, user_info: Mapping[str, Any], webhooks: Iterable[Webhook], sender: ReviewSender) -> Admitted:
+def admit(
+    pod: Object, user_info: Mapping[str, Any], webhooks: Iterable[WebhookEntry], sender: ReviewSender
+) -> Admitted:
     """Ask each webhook in turn and apply its patch.
 
     Raises AdmissionError when one denies, or does not answer properly and its failurePolicy is Fail.
@@ -120,7 +126,7 @@ def review_of(pod: Object, user_info: Mapping[str, Any]) -> Object:
     return {"kind": "AdmissionReview", "apiVersion": REVIEW_VERSION, "request": request}
 
 
-def _parse_webhook(entry: Mapping[str, Any]) -> Webhook:
+def _parse_webhook(entry: Mapping[str, Any]) -> WebhookEntry:
     service = entry["clientConfig"]["service"]
     policy = entry.get("failurePolicy", "Fail")
     if policy not in {"Fail", "Ignore"}:
@@ -129,7 +135,7 @@ def _parse_webhook(entry: Mapping[str, Any]) -> Webhook:
         ca_bundle = base64.b64decode(entry["clientConfig"]["caBundle"], validate=True).decode("ascii")
     except (KeyError, binascii.Error, UnicodeDecodeError) as error:
         raise ManifestError(f"webhook {entry['name']}: caBundle is not base64 of PEM") from error
-    return Webhook(
+    return WebhookEntry(
         name=entry["name"],
         namespace=service["namespace"],
         service=service["name"],
@@ -143,6 +149,13 @@ def _parse_webhook(entry: Mapping[str, Any]) -> Webhook:
     )
 
 
+def _selects(webhook: WebhookEntry, namespace: Labels) -> bool:
+    try:
+        return matches(webhook.namespace_selector, namespace)
+    except SelectorError as error:
+        raise ManifestError(f"webhook {webhook.name}: namespaceSelector: {error}") from error
+
+
 def _covers_pod_creation(rule: Mapping[str, Any]) -> bool:
     return (
         bool({"CREATE", "*"} & set(rule["operations"]))
@@ -153,7 +166,7 @@ def _covers_pod_creation(rule: Mapping[str, Any]) -> bool:
     )
 
 
-def _call(webhook: Webhook, pod: Object, user_info: Mapping[str, Any], sender: ReviewSender) -> Admitted:
+def _call(webhook: WebhookEntry, pod: Object, user_info: Mapping[str, Any], sender: ReviewSender) -> Admitted:
     review = review_of(pod, user_info)
     answer = sender.send(webhook, json.dumps(review, separators=(",", ":")).encode())
     response = _verified_response(answer, review["request"]["uid"])

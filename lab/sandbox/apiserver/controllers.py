@@ -16,7 +16,6 @@ from lab.sandbox.apiserver.tokens import EXTRA, service_account_user
 from lab.sandbox.errors import ManifestError
 
 CONTROLLER_NAMESPACE: Final = "kube-system"
-CONTROLLER_AGENT: Final = "kube-controller-manager"
 ADMIN: Final[dict[str, Any]] = {
     "username": "kubernetes-admin",
     "groups": ["kubeadm:cluster-admins", "system:authenticated"],

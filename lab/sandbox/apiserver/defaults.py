@@ -4,11 +4,11 @@ Source: pkg/apis/core/v1/defaults.go; plugins ServiceAccount, DefaultTolerationS
 Only what pods commonly carry. Every function changes the pod it is given, and changes nothing the second time.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from contract.names import API_TOKEN_DIRECTORY
 from lab.sandbox.apiserver.store import Object, random_suffix
+from lab.sandbox.pods import containers
 
 _POD: Final[dict[str, Any]] = {
     "restartPolicy": "Always",
@@ -53,12 +53,6 @@ def admit_in_tree(pod: Object, service_account: Object) -> None:
     tolerations = spec.setdefault("tolerations", [])
     tolerations += [dict(missing) for missing in _TOLERATIONS if missing not in tolerations]
     _fill(spec, {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"})
-
-
-def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All containers of a pod, init containers first."""
-    yield from spec.get("initContainers", [])
-    yield from spec.get("containers", [])
 
 
 def _default_container(container: dict[str, Any]) -> None:

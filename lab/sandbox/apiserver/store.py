@@ -1,11 +1,12 @@
 """Objects of the stand-in API server, in memory: raw JSON by kind, namespace and name. Knows no HTTP and no webhook."""
 
-import copy
 import secrets
 import threading
 import uuid
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import orjson
 
 from lab.sandbox.errors import ConflictError, NotFoundError
 
@@ -33,7 +34,7 @@ class Store:
         Raises ConflictError when one of that name is there.
         """
         with self._lock:
-            stored = copy.deepcopy(raw)
+            stored = _copy(raw)
             metadata = stored.setdefault("metadata", {})
             if not metadata.get("name"):
                 metadata["name"] = metadata["generateName"] + random_suffix()
@@ -47,13 +48,13 @@ class Store:
     def get(self, kind: str, namespace: str, name: str) -> Object:
         """One object. Raises NotFoundError."""
         with self._lock:
-            return copy.deepcopy(self._find(kind, namespace, name))
+            return _copy(self._find(kind, namespace, name))
 
     def list(self, kind: str, namespace: str | None = None) -> list[Object]:
         """All objects of a kind, of one namespace or of all, oldest first."""
         with self._lock:
             return [
-                copy.deepcopy(stored)
+                _copy(stored)
                 for (stored_kind, stored_namespace, _), stored in self._objects.items()
                 if stored_kind == kind and namespace in {None, stored_namespace}
             ]
@@ -67,14 +68,8 @@ class Store:
     def replace(self, kind: str, namespace: str, name: str, fields: Object) -> Object:
         """Give an object these top-level fields, each whole, and return it. Raises NotFoundError."""
         with self._lock:
-            changed = self._find(kind, namespace, name) | copy.deepcopy(fields)
+            changed = self._find(kind, namespace, name) | _copy(fields)
             return self._keep((kind, namespace, name), changed)
-
-    def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Remove an object. Raises NotFoundError."""
-        with self._lock:
-            self._find(kind, namespace, name)
-            del self._objects[kind, namespace, name]
 
     def _find(self, kind: str, namespace: str, name: str) -> Object:
         try:
@@ -87,12 +82,18 @@ class Store:
         self._version += 1
         stored["metadata"] = stored["metadata"] | {"resourceVersion": str(self._version)}
         self._objects[key] = stored
-        return copy.deepcopy(stored)
+        return _copy(stored)
 
 
 def random_suffix(length: int = 5) -> str:
     """What the API server puts behind a generateName."""
     return "".join(secrets.choice(NAME_LETTERS) for _ in range(length))
+
+
+def _copy(raw: Object) -> Object:
+    """A copy of JSON, of which no part is shared; a tenth of what copy.deepcopy takes, for the benchmarks' sake."""
+    copied: Object = orjson.loads(orjson.dumps(raw))
+    return copied
 
 
 def _key(raw: Object) -> Key:

@@ -4,18 +4,14 @@ Source: Kubernetes "Managing Service Accounts", bound tokens; TokenReview v1; RF
 What callers may do is not decided here.
 """
 
-import base64
-import binascii
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.errors import UnauthorizedError
@@ -24,6 +20,7 @@ ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 NODE_NAME: Final = "demo-node"
 NODE_UID: Final = "5f0c1d4e-6a4b-4b7e-9b52-d3a1c0ffee00"
 EXTRA: Final = "authentication.kubernetes.io/"
+_ALGORITHM: Final = "RS256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +48,24 @@ class TokenIssuer:
             "jti": str(uuid.uuid4()),
             "nbf": int(now.timestamp()),
         }
-        signed = f"{_encode({'alg': 'RS256', 'typ': 'JWT'})}.{_encode(claims)}"
-        signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        return f"{signed}.{_base64url(signature)}"
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def authenticate(self, unverified_token: str, audiences: Sequence[str] = (ISSUER,)) -> Caller:
         """Who holds this token, and for which of these audiences it is meant.
 
         Raises UnauthorizedError with the reason, worded as the API server does.
         """
-        claims = self._verified_claims(unverified_token)
-        common = tuple(audience for audience in audiences if audience in claims["aud"])
-        if not common:
-            raise UnauthorizedError(f"token audiences {claims['aud']} is invalid for the target audiences {audiences}")
-        if claims["exp"] <= datetime.now(UTC).timestamp():
-            raise UnauthorizedError("service account token has expired")
-        return Caller(_user_info(claims), common)
-
-    def _verified_claims(self, unverified_token: str) -> dict[str, Any]:
         try:
-            signed, _, signature = unverified_token.rpartition(".")
-            public_key = self._key.public_key()
-            public_key.verify(_decode(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-            claims: dict[str, Any] = json.loads(_decode(signed.partition(".")[2]))
-        except (InvalidSignature, binascii.Error, ValueError) as error:
+            claims: dict[str, Any] = jwt.decode(
+                unverified_token, self._key.public_key(), [_ALGORITHM], audience=audiences, issuer=ISSUER
+            )
+        except jwt.InvalidAudienceError as error:
+            raise UnauthorizedError(f"token audiences are invalid for the target audiences {audiences}") from error
+        except jwt.ExpiredSignatureError as error:
+            raise UnauthorizedError("service account token has expired") from error
+        except jwt.InvalidTokenError as error:
             raise UnauthorizedError("invalid bearer token") from error
-        return claims
+        return Caller(_user_info(claims), tuple(audience for audience in audiences if audience in claims["aud"]))
 
 
 def _claims(pod: Object, service_account: Object) -> dict[str, Any]:
@@ -84,7 +73,7 @@ def _claims(pod: Object, service_account: Object) -> dict[str, Any]:
     return {
         "kubernetes.io": {
             "namespace": namespace,
-            "node": {"name": NODE_NAME, "uid": NODE_UID},
+            "node": {"name": pod["spec"].get("nodeName", NODE_NAME), "uid": NODE_UID},
             "pod": {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]},
             "serviceaccount": {"name": name, "uid": service_account["metadata"]["uid"]},
         },
@@ -112,15 +101,3 @@ def service_account_user(namespace: str, name: str, uid: str) -> dict[str, Any]:
         "uid": uid,
         "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
     }
-
-
-def _encode(value: Any) -> str:
-    return _base64url(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

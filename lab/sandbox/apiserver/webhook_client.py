@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from lab.sandbox.apiserver.admission import Webhook
+from lab.sandbox.apiserver.admission import WebhookEntry
 from lab.sandbox.errors import WebhookCallError
 
 Address = tuple[str, int]
@@ -33,7 +33,9 @@ _HEADERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class WebhookResponse:
+    """What a webhook answered; `retry_after` as it was written."""
+
     status: int
     retry_after: str | None
     body: bytes
@@ -47,20 +49,20 @@ class WebhookClient:
         self._connections: dict[_Key, http.client.HTTPConnection] = {}
         self._lock = threading.Lock()
 
-    def send(self, webhook: Webhook, body: bytes) -> bytes:
-        """The body of the 200 answer, within the webhook's timeout. Raises WebhookCallError."""
+    def send(self, webhook: WebhookEntry, body: bytes) -> bytes:
+        """The body of the 200 response, within the webhook's timeout. Raises WebhookCallError."""
         deadline = time.monotonic() + webhook.timeout_seconds
         for _ in range(MAX_RETRIES):
-            answer = self._exchange(webhook, body, deadline)
-            if answer.status == http.client.OK:
-                return answer.body
-            if not _is_retryable(answer):
+            response = self._exchange(webhook, body, deadline)
+            if response.status == http.client.OK:
+                return response.body
+            if not _is_retryable(response):
                 break
-            wait = int(answer.retry_after or 0)
+            wait = int(response.retry_after or 0)
             if time.monotonic() + wait >= deadline:
-                raise WebhookCallError(f"failed to call webhook: context deadline exceeded after {_reason(answer)}")
+                raise WebhookCallError(f"failed to call webhook: context deadline exceeded after {_reason(response)}")
             time.sleep(wait)
-        raise WebhookCallError(f"failed to call webhook: {_reason(answer)}")
+        raise WebhookCallError(f"failed to call webhook: {_reason(response)}")
 
     def close(self) -> None:
         """Close what is kept alive."""
@@ -69,7 +71,7 @@ class WebhookClient:
                 connection.close()
             self._connections.clear()
 
-    def _exchange(self, webhook: Webhook, body: bytes, deadline: float) -> _Answer:
+    def _exchange(self, webhook: WebhookEntry, body: bytes, deadline: float) -> WebhookResponse:
         key = (self._resolve(webhook.namespace, webhook.service, webhook.port), webhook.server_name, webhook.ca_bundle)
         with self._lock:
             try:
@@ -78,7 +80,7 @@ class WebhookClient:
                 self._drop(key)
                 raise WebhookCallError(f"failed to call webhook: Post {_url(webhook)!r}: {error}") from error
 
-    def _ask(self, key: _Key, webhook: Webhook, body: bytes, deadline: float) -> _Answer:
+    def _ask(self, key: _Key, webhook: WebhookEntry, body: bytes, deadline: float) -> WebhookResponse:
         if key in self._connections:
             # A server may close an idle connection at any time; Go asks again on a new one, and so do we.
             with contextlib.suppress(http.client.RemoteDisconnected, ConnectionError):
@@ -92,7 +94,7 @@ class WebhookClient:
             self._connections.pop(key).close()
 
 
-def _connect(address: Address, webhook: Webhook, deadline: float) -> http.client.HTTPConnection:
+def _connect(address: Address, webhook: WebhookEntry, deadline: float) -> http.client.HTTPConnection:
     context = ssl.create_default_context(cadata=webhook.ca_bundle)
     context.set_alpn_protocols(["http/1.1"])
     # HTTPConnection keeps ":443" in Host, as Go does; TLS is put under it here, since we dial an address, not the name.
@@ -107,14 +109,16 @@ def _connect(address: Address, webhook: Webhook, deadline: float) -> http.client
     return connection
 
 
-def _post(connection: http.client.HTTPConnection, webhook: Webhook, body: bytes, deadline: float) -> _Answer:
+def _post(
+    connection: http.client.HTTPConnection, webhook: WebhookEntry, body: bytes, deadline: float
+) -> WebhookResponse:
     if connection.sock is None:
-        # The last answer said "Connection: close".
+        # The last response said "Connection: close".
         raise http.client.RemoteDisconnected("the server closed the connection")
     connection.sock.settimeout(_remaining(deadline))
     connection.request("POST", f"{webhook.path}?timeout={webhook.timeout_seconds}s", body, _HEADERS)
     response = connection.getresponse()
-    return _Answer(response.status, response.headers.get("Retry-After"), response.read())
+    return WebhookResponse(response.status, response.headers.get("Retry-After"), response.read())
 
 
 def _remaining(deadline: float) -> float:
@@ -124,20 +128,20 @@ def _remaining(deadline: float) -> float:
     return remaining
 
 
-def _is_retryable(answer: _Answer) -> bool:
+def _is_retryable(response: WebhookResponse) -> bool:
     """client-go's rule: 429 or any 5xx, and only when it says after how many seconds."""
-    worth_it = answer.status == http.client.TOO_MANY_REQUESTS or answer.status >= http.client.INTERNAL_SERVER_ERROR
-    return worth_it and answer.retry_after is not None and answer.retry_after.isdecimal()
+    worth_it = response.status == http.client.TOO_MANY_REQUESTS or response.status >= http.client.INTERNAL_SERVER_ERROR
+    return worth_it and response.retry_after is not None and response.retry_after.isdecimal()
 
 
-def _reason(answer: _Answer) -> str:
+def _reason(response: WebhookResponse) -> str:
     """The message of a metav1.Status body; any other body is dropped, as kube-apiserver drops it."""
     with contextlib.suppress(ValueError):
-        status = json.loads(answer.body)
+        status = json.loads(response.body)
         if isinstance(status, dict) and status.get("kind") == "Status" and status.get("message"):
             return str(status["message"])
-    return f"the server responded with the status code {answer.status} but did not return more information"
+    return f"the server responded with the status code {response.status} but did not return more information"
 
 
-def _url(webhook: Webhook) -> str:
+def _url(webhook: WebhookEntry) -> str:
     return f"https://{webhook.server_name}:{webhook.port}{webhook.path}?timeout={webhook.timeout_seconds}s"

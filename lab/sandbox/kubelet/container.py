@@ -1,126 +1,106 @@
-"""One container: what its manifest asks for as a plan for launch.py, and the running process of it.
+"""From a container's manifest to its running process: environment, root, volumes, user and command line put together.
 
-When containers start, restart and end is pod.py's.
+What each part means is its own module's; the process is process.py's; when containers run is pod.py's.
 """
 
-import contextlib
-import json
-import os
-import signal
-import subprocess
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lab.sandbox.errors import ContainerError
-from lab.sandbox.kubelet.environment import expand
+from lab.sandbox.kubelet import environment, rootfs
+from lab.sandbox.kubelet.process import Process, start_process
 from lab.sandbox.kubelet.rootfs import Bind, Step, users
-from lab.sandbox.kubelet.security import Security
+from lab.sandbox.kubelet.security import Security, parse_security
 from lab.sandbox.kubelet.volumes import Volumes
-from lab.sandbox.linux import launch
-from lab.sandbox.state import Manifest
+from lab.sandbox.linux.network import GATEWAY, Network, PodNetwork
+from lab.sandbox.state import ClusterState, Manifest
 
-TERMINATION_MESSAGE: Final = "/dev/termination-log"
-_MESSAGE_BYTES: Final = 4096
-_LOG_TAIL_BYTES: Final = 2048
-_START_SECONDS: Final = 20
+_TERMINATION_MESSAGE: Final = "/dev/termination-log"
+_REFUSED: Final = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
 
 
-def mounts(container: Manifest, volumes: Volumes, environment: Mapping[str, str]) -> tuple[Step, ...]:
-    """A container's volumes at their paths. Raises ContainerError for a volume that the pod has not."""
-    return tuple(
-        Bind(
-            mount["mountPath"],
-            str(_mounted(mount, volumes.path(mount["name"]), environment)),
-            read_only=bool(mount.get("readOnly")),
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """What all pods of the node share; `first_pause` is the wait before a first restart, in seconds."""
+
+    state: ClusterState
+    network: Network
+    image: rootfs.Image
+    directory: Path
+    zone: str
+    first_pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class PodSandbox:
+    """What the containers of one pod share."""
+
+    pod: Manifest
+    node: NodeResources
+    network: PodNetwork
+    volumes: Volumes
+    logs: Path
+
+    @property
+    def address(self) -> str:
+        """The pod's address."""
+        return self.network.address
+
+    def start_container(self, container: Manifest) -> Process:
+        """Start it. Raises ContainerError saying what of its manifest cannot be had, or why it did not start."""
+        place = environment.Place(self.address, GATEWAY)
+        variables = environment.build(container, self.pod, place, self.node.state)
+        security = parse_security(container, self.pod)
+        own = (
+            *_own_steps(container, security, self.logs),
+            *self._pod_steps(),
+            *_mounts(container, self.volumes, variables),
         )
-        for mount in container.get("volumeMounts") or []
-    )
+        plan = _make_plan(container, variables, security, environment.command_line(container, variables))
+        plan |= {"steps": rootfs.steps(self.node.image, own), "namespaces": self.network.namespaces}
+        return start_process(plan, self.logs, container["name"])
+
+    def remove(self) -> None:
+        """Give back network and volumes; the logs stay."""
+        self.volumes.remove()
+        self.node.network.remove_pod(self.network)
+
+    def _pod_steps(self) -> tuple[rootfs.Step, ...]:
+        spec, namespace = self.pod["spec"], self.pod["metadata"]["namespace"]
+        hostname, subdomain = environment.hostname(self.pod), spec.get("subdomain")
+        full = [f"{hostname}.{subdomain}.{namespace}.svc.{self.node.zone}"] if subdomain else []
+        return (
+            rootfs.hosts(self.address, [*full, hostname], spec.get("hostAliases") or []),
+            rootfs.resolver(GATEWAY, namespace, self.node.zone),
+            rootfs.File("/etc/hostname", f"{hostname}\n"),
+        )
 
 
-@dataclass(slots=True)
-class Process:
-    """A running container (or one that just ended), and the files it left its message and log in."""
+def make_pod_sandbox(pod: Manifest, node: NodeResources) -> PodSandbox:
+    """Make a pod's namespaces, its place in the network, and its volumes, those of ConfigMaps and the like still empty.
 
-    plan: dict[str, Any]
-    log: Path
-    message: Path
-    _launcher: subprocess.Popen[bytes]
-    pid: int
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """The exit code, 128 + signal as runtimes have it; None when it still runs after that time."""
-        try:
-            return self._launcher.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the container's first process; nothing happens when it has ended."""
-        # Until the launcher is waited for, its child's pid cannot be another's: it is reaped by the launcher alone.
-        if self._launcher.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def execute(self, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
-        """Run a command inside, as the container's own user. Raises ContainerError (did not start), TimeoutExpired."""
-        names = ("mnt", "pid", "net", "uts", "ipc", *(("user",) if self._has_user_namespace() else ()))
-        plan = {
-            **self.plan,
-            "argv": list(command),
-            "namespaces": {name: f"/proc/{self.pid}/ns/{name}" for name in names},
-        }
-        # Files, not pipes: a grandchild that keeps a pipe open must not keep us.
-        with tempfile.TemporaryFile(dir=self.log.parent) as out, tempfile.TemporaryFile(dir=self.log.parent) as err:
-            launcher, _ = _start("exec", plan, out.fileno(), err.fileno())
-            try:
-                code = launcher.wait(seconds)
-            except subprocess.TimeoutExpired as error:
-                raise subprocess.TimeoutExpired(list(command), seconds) from error
-            finally:
-                launcher.kill()
-                launcher.wait()
-            texts = []
-            for stream in (out, err):
-                stream.seek(0)
-                texts.append(stream.read().decode(errors="replace"))
-        return subprocess.CompletedProcess(list(command), code, *texts)
-
-    def termination_message(self, *, fall_back_to_log: bool) -> str:
-        """What the container left at terminationMessagePath, else (terminationMessagePolicy) the end of its log."""
-        text = self.message.read_bytes()[:_MESSAGE_BYTES].decode(errors="replace").strip()
-        if not text and fall_back_to_log:
-            text = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        return text
-
-    def command_to_enter(self) -> list[str]:
-        """What to type in the sandbox for a shell inside, as the container's own user."""
-        user = ["--user", "--preserve-credentials"] if self._has_user_namespace() else []
-        namespaces = ["--mount", "--net", "--uts", "--ipc", "--pid", *user]
-        return ["nsenter", f"--target={self.pid}", *namespaces, "env", f"PATH={self.plan['env']['PATH']}", "sh"]
-
-    def _has_user_namespace(self) -> bool:
-        """Whether its user is another number inside than outside."""
-        return bool(self.plan["uid"] or self.plan["gid"])
+    Raises ContainerError for what the demo does not have, SandboxError for what the machine refuses.
+    """
+    spec = pod["spec"]
+    if refused := [key for key in _REFUSED if spec.get(key)]:
+        raise ContainerError(f"the demo does not support {refused[0]}")
+    name = f"{pod['metadata']['namespace']}_{pod['metadata']['name']}"
+    sysctls = (spec.get("securityContext") or {}).get("sysctls") or []
+    values = {entry["name"]: str(entry["value"]) for entry in sysctls}
+    network = node.network.add_pod(environment.hostname(pod), values)
+    place = environment.Place(network.address, GATEWAY)
+    volumes = Volumes(pod, place, node.state, node.directory / "pods" / name, node.directory / "claims")
+    volumes.prepare()
+    logs = node.directory / "logs" / name
+    logs.mkdir(parents=True, exist_ok=True)
+    return PodSandbox(pod, node, network, volumes, logs)
 
 
-def start(plan: dict[str, Any], directory: Path, name: str) -> Process:
-    """Start a container; its log is appended to `directory`/name.log. Raises ContainerError: why it cannot run."""
-    message = directory / f"{name}.message"
-    message.write_bytes(b"")
-    message.chmod(0o666)
-    log = directory / f"{name}.log"
-    with log.open("ab") as output:
-        launcher, pid = _start("container", plan, output.fileno(), output.fileno())
-    return Process(plan, log, message, launcher, pid)
-
-
-def make_plan(
+def _make_plan(
     container: Manifest,
-    environment: Mapping[str, str],
+    variables: Mapping[str, str],
     security: Security,
     command_line: Sequence[str],
 ) -> dict[str, Any]:
@@ -129,54 +109,32 @@ def make_plan(
         **security.plan(),
         "read_only_root": security.read_only_root,
         "argv": list(command_line),
-        "env": dict(environment),
+        "env": dict(variables),
         "cwd": container.get("workingDir") or "/",
     }
 
 
-def own_steps(container: Manifest, security: Security, directory: Path) -> tuple[Step, ...]:
+def _own_steps(container: Manifest, security: Security, directory: Path) -> tuple[Step, ...]:
     """Users and the termination message's file."""
-    path = container.get("terminationMessagePath") or TERMINATION_MESSAGE
+    path = container.get("terminationMessagePath") or _TERMINATION_MESSAGE
     message = directory / f"{container['name']}.message"
     return (*users(security.uid, security.gid), Bind(path, str(message), read_only=False))
 
 
-def _start(mode: str, plan: dict[str, Any], out: int, err: int) -> tuple[subprocess.Popen[bytes], int]:
-    reading, report = os.pipe()
-    with os.fdopen(reading, "rb") as answer:
-        try:
-            launcher = subprocess.Popen(
-                launch.command(mode),
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-                env=launch.environment(),
-                pass_fds=(report,),
-                # Ctrl-C is the demo's to handle; containers end in order.
-                start_new_session=True,
-            )
-        finally:
-            os.close(report)
-        return launcher, _hand_over(launcher, {**plan, "report": report}, answer.read)
+def _mounts(container: Manifest, volumes: Volumes, variables: Mapping[str, str]) -> tuple[Step, ...]:
+    """A container's volumes at their paths. Raises ContainerError for a volume that the pod has not."""
+    return tuple(
+        Bind(
+            mount["mountPath"],
+            str(_mounted(mount, volumes.path(mount["name"]), variables)),
+            read_only=bool(mount.get("readOnly")),
+        )
+        for mount in container.get("volumeMounts") or []
+    )
 
 
-def _hand_over(launcher: subprocess.Popen[bytes], plan: dict[str, Any], read: Any) -> int:
-    assert launcher.stdin is not None
-    with contextlib.suppress(BrokenPipeError), launcher.stdin as stdin:
-        stdin.write(json.dumps(plan).encode())
-    # The launcher's end closes with the exec, so this waits until the container runs or has said why not.
-    overdue = threading.Timer(_START_SECONDS, launcher.kill)
-    overdue.start()
-    pid, _, problem = read().decode().partition("\n")
-    overdue.cancel()
-    if problem or not pid:
-        launcher.wait()
-        raise ContainerError(f"{' '.join(plan['argv'])}: {problem or 'cannot be started'}")
-    return int(pid)
-
-
-def _mounted(mount: Manifest, folder: Path, environment: Mapping[str, str]) -> Path:
-    sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", environment)
+def _mounted(mount: Manifest, folder: Path, variables: Mapping[str, str]) -> Path:
+    sub_path = mount.get("subPath") or environment.expand(mount.get("subPathExpr") or "", variables)
     if not sub_path:
         return folder
     below = folder / sub_path

@@ -137,7 +137,7 @@ def _value_from(source: Manifest, pod: Manifest, place: Place, state: ClusterSta
     if "fieldRef" in source:
         return field(pod, source["fieldRef"]["fieldPath"], place)
     if "configMapKeyRef" not in source and "secretKeyRef" not in source:
-        raise ContainerError(f"pod {pod['metadata']['name']}: {next(iter(source))} is not had in the demo")
+        raise ContainerError(f"pod {pod['metadata']['name']}: the demo does not support {next(iter(source))}")
     reference = source.get("configMapKeyRef") or source["secretKeyRef"]
     namespace = pod["metadata"]["namespace"]
     try:

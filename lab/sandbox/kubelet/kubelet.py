@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from lab.sandbox.errors import ContainerError, NotFoundError
-from lab.sandbox.kubelet.assembly import Surroundings
+from lab.sandbox.kubelet.container import NodeResources
 from lab.sandbox.kubelet.pod import RunningPod
 from lab.sandbox.kubelet.runner import RunningProcess
 from lab.sandbox.linux import enclosure
-from lab.sandbox.state import ClusterState, Manifest
-
-__all__ = ["NOT_PROVEN", "ClusterState", "Kubelet", "RunningPod"]
+from lab.sandbox.state import Manifest
 
 # What the demo stands in for without proving it; the story prints this.
 NOT_PROVEN: Final = """\
@@ -30,8 +28,8 @@ What this sandbox does not prove (the cluster tests do):
 class Kubelet:
     """Runs pods; safe to use from several threads."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, node: NodeResources) -> None:
+        self._node = node
         self._pods: dict[tuple[str, str], RunningPod] = {}
         self._lock = threading.Lock()
 
@@ -41,7 +39,7 @@ class Kubelet:
         with self._lock:
             if key in self._pods:
                 raise ContainerError(f"pod {'/'.join(key)} runs already")
-            running = self._pods[key] = RunningPod(pod, self._around)
+            running = self._pods[key] = RunningPod(pod, self._node)
         running.start()
         return running
 
@@ -72,7 +70,7 @@ class Kubelet:
 
     def claim_directory(self, namespace: str, claim: str) -> Path:
         """Where a persistentVolumeClaim's files are, as this process sees them; they stay when their pod goes."""
-        return self._around.directory / "claims" / namespace / claim
+        return self._node.directory / "claims" / namespace / claim
 
     def stop_pod(self, namespace: str, name: str, grace: float | None = None) -> None:
         """End a pod in order and forget it; its apps get `grace` seconds, else the pod's own. Raises NotFoundError."""

@@ -1,25 +1,29 @@
-"""The life of one pod as kubelet lives it: sandbox, init containers in order, sidecars, apps, status, the end.
+"""The life of one pod as a kubelet runs it: its sandbox, init containers in order, sidecars, apps, status, the end.
 
-Source: Kubernetes "Pod Lifecycle", "Init Containers", "Sidecar Containers". One container's life is runner.py's.
+Source: Kubernetes "Pod Lifecycle", "Init Containers", "Sidecar Containers"; core/v1 PodStatus.
+One container's life is runner.py's.
 """
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lab.sandbox.errors import ContainerError, DemoError, MissingError, NotFoundError
-from lab.sandbox.kubelet.assembly import Sandbox, Surroundings, make_sandbox
-from lab.sandbox.kubelet.podstatus import all_containers, explain, is_sidecar, lasting, message, pod_status
+from lab.sandbox.kubelet.container import NodeResources, PodSandbox, make_pod_sandbox
 from lab.sandbox.kubelet.runner import Runner, now
+from lab.sandbox.linux.network import GATEWAY
+from lab.sandbox.pods import containers, is_sidecar, lasting_containers
 from lab.sandbox.state import Manifest
 
 _REFRESH_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.25
 _SIDECAR_SECONDS: Final = 2.0  # kubelet too leaves sidecars little when the apps have used up the grace period
+_LOG_LINES: Final = 12
+_WAITING: Final = {"waiting": {"reason": "PodInitializing"}}
 _ENDED: Final = frozenset({"Failed", "Succeeded"})
 
 
@@ -28,10 +32,10 @@ class RunningPod:
     """A pod that was started; it goes on in threads of its own until it is stopped or its apps have ended."""
 
     pod: Manifest
-    around: Surroundings
+    node: NodeResources
     phase: str = "Pending"
     problem: str = ""
-    sandbox: Sandbox | None = None
+    sandbox: PodSandbox | None = None
     runners: dict[str, Runner] = field(default_factory=dict)
     _began: str = field(default_factory=now)
     _initialized: bool = False
@@ -56,7 +60,7 @@ class RunningPod:
 
     def is_ready(self) -> bool:
         """Whether all its containers are."""
-        runners = [self.runners.get(container["name"]) for container in lasting(self.pod)]
+        runners = [self.runners.get(container["name"]) for container in lasting_containers(self.pod["spec"])]
         return self.phase == "Running" and all(runner is not None and runner.ready for runner in runners)
 
     def wait_ready(self, seconds: float) -> None:
@@ -66,17 +70,14 @@ class RunningPod:
         if not self.is_ready():
             raise ContainerError(f"pod {self.full_name} is not ready: {self.explain()}")
 
-    def wait_finished(self, seconds: float) -> str:
-        """Return the phase when its apps have ended for good. Raises ContainerError as wait_ready does."""
-        with self._changed:
-            finished = self._changed.wait_for(lambda: self.phase in _ENDED, seconds)
-        if not finished:
-            raise ContainerError(f"pod {self.full_name} has not ended: {self.explain()}")
-        return self.phase
-
     def explain(self) -> str:
         """What is not as it should be, for a person."""
-        return explain(self.runners, self.problem or f"phase {self.phase}", self.read_log)
+        parts = [self.problem or f"phase {self.phase}"]
+        for name, runner in list(self.runners.items()):
+            if told := runner.explain():
+                parts.append(told)
+                parts += [f"  {name} | {line}" for line in self.read_log(name).splitlines()[-_LOG_LINES:]]
+        return "\n".join(parts)
 
     def read_log(self, container: str) -> str:
         """All that a container wrote, through its restarts; "" before it started."""
@@ -98,7 +99,7 @@ class RunningPod:
 
     def _run(self) -> None:
         try:
-            self.sandbox = make_sandbox(self.pod, self.around)
+            self.sandbox = make_pod_sandbox(self.pod, self.node)
             # The address is known to the API server before the first container asks the CA for anything.
             self._publish()
             self._fill_volumes(self.sandbox)
@@ -107,7 +108,7 @@ class RunningPod:
         except (DemoError, OSError) as error:
             self._end_as("Failed", str(error))
 
-    def _fill_volumes(self, sandbox: Sandbox) -> None:
+    def _fill_volumes(self, sandbox: PodSandbox) -> None:
         while not self._stop.wait(_RETRY_SECONDS if self.problem else 0):
             try:
                 sandbox.volumes.refresh()
@@ -129,12 +130,12 @@ class RunningPod:
                 return False
             if runner.exit_code():
                 self._end_sidecars(_SIDECAR_SECONDS)
-                self._end_as("Failed", f"init container {container['name']} failed: {message(runner.state)}")
+                self._end_as("Failed", f"init container {container['name']} failed: {runner.message()}")
                 return False
         self._initialized = True
         return not self._stop.is_set()
 
-    def _run_apps(self, sandbox: Sandbox) -> None:
+    def _run_apps(self, sandbox: PodSandbox) -> None:
         apps = [self._begin(container) for container in self.pod["spec"]["containers"]]
         self.phase = "Running"
         self._publish()
@@ -156,7 +157,7 @@ class RunningPod:
             self._restart_policy(container),
             lambda: sandbox.start_container(container),
             self._publish,
-            self.around.first_pause,
+            self.node.first_pause,
         )
         self.runners[container["name"]] = runner
         runner.start()
@@ -171,8 +172,8 @@ class RunningPod:
 
     def _started(self) -> list[tuple[Runner, bool]]:
         """The runners, in the order of their start, and whether each is a sidecar's."""
-        containers = [container for container in all_containers(self.pod) if container["name"] in self.runners]
-        return [(self.runners[container["name"]], is_sidecar(container)) for container in containers]
+        started = [container for container in containers(self.pod["spec"]) if container["name"] in self.runners]
+        return [(self.runners[container["name"]], is_sidecar(container)) for container in started]
 
     def _end_sidecars(self, grace: float) -> None:
         for runner in reversed([runner for runner, sidecar in self._started() if sidecar]):
@@ -189,23 +190,35 @@ class RunningPod:
         self._publish()
 
     def _publish(self) -> None:
-        facts: dict[str, Any] = {
-            "phase": self.phase,
-            "problem": self.problem,
-            "address": self.address,
-            "began": self._began,
-        }
         with self._changed:
-            facts |= {"initialized": self._initialized, "ready": self.is_ready()}
-            status = pod_status(self.pod, self.runners, facts)
             # A pod that is deleted has nobody to report to any more.
             with contextlib.suppress(NotFoundError):
                 metadata = self.pod["metadata"]
-                self.around.state.update_pod_status(metadata["namespace"], metadata["name"], status)
+                self.node.state.update_pod_status(metadata["namespace"], metadata["name"], self._status())
             self._changed.notify_all()
 
+    def _status(self) -> Manifest:
+        """The PodStatus."""
+        ready = self.is_ready()
+        conditions = {"Initialized": self._initialized, "ContainersReady": ready, "Ready": ready}
+        init_statuses = _statuses(self.pod["spec"].get("initContainers") or [], self.runners)
+        status: dict[str, Any] = {
+            "phase": self.phase,
+            "message": self.problem,
+            "hostIP": GATEWAY,
+            "hostIPs": [{"ip": GATEWAY}],
+            "startTime": self._began,
+            "conditions": [{"type": kind, "status": str(holds)} for kind, holds in conditions.items()],
+            # An init container that did its work is ready, unlike an app that ended.
+            "initContainerStatuses": [each | {"ready": each["ready"] or _succeeded(each)} for each in init_statuses],
+            "containerStatuses": _statuses(self.pod["spec"]["containers"], self.runners),
+        }
+        if self.address:
+            status |= {"podIP": self.address, "podIPs": [{"ip": self.address}]}
+        return status
+
     def _logs(self) -> Path:
-        return self.around.directory / "logs" / self.full_name.replace("/", "_")
+        return self.node.directory / "logs" / self.full_name.replace("/", "_")
 
 
 def _has_started(runner: Runner) -> Callable[[], bool]:
@@ -218,3 +231,17 @@ def _end(runners: list[Runner], grace: float) -> None:
     deadline = time.monotonic() + grace
     for runner in runners:
         runner.stop(max(deadline - time.monotonic(), 0))
+
+
+def _statuses(specs: Iterable[Manifest], runners: Mapping[str, Runner]) -> list[Manifest]:
+    known = {name: runner.status() for name, runner in list(runners.items())}
+    return [known.get(container["name"]) or _not_yet(container) for container in specs]
+
+
+def _not_yet(container: Manifest) -> Manifest:
+    named = {"name": container["name"], "image": container.get("image", ""), "imageID": ""}
+    return {**named, "ready": False, "started": False, "restartCount": 0, "state": _WAITING, "lastState": {}}
+
+
+def _succeeded(status: Manifest) -> bool:
+    return bool(status["state"].get("terminated", {}).get("exitCode") == 0)

@@ -15,7 +15,7 @@ from lab.sandbox.errors import DemoError
 from lab.sandbox.kubelet.probes import Probe, Watch, ask, parse_probe
 from lab.sandbox.state import Manifest
 
-_LOOK_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 _IMPATIENT_SECONDS: Final = 0.5
 _LONGEST_PAUSE: Final = 20.0
 _KILL_SECONDS: Final = 5.0
@@ -25,7 +25,7 @@ _PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
 class RunningProcess(Protocol):
-    """A container that was started; container.Process."""
+    """A container that was started; process.Process."""
 
     def wait(self, seconds: float | None = None) -> int | None:
         """Its exit code, None when it still runs after that time."""
@@ -98,6 +98,20 @@ class Runner:
         if not self.finished.wait(seconds) and self.process is not None:
             self.process.send(signal.SIGKILL)
         self._thread.join(_KILL_SECONDS)
+
+    def explain(self) -> str:
+        """Why it is not as it should be, for a person; "" when it is."""
+        if self.ready or self.exit_code() == 0:
+            return ""
+        ((kind, detail),) = self.state.items()
+        code = f" with exit code {detail['exitCode']}" if kind == "terminated" else ""
+        told = " ".join(filter(None, (str(detail.get("reason") or kind) + code, self.message())))
+        return f"container {self.container['name']}: {told} (restarts: {max(self.restarts, 0)})"
+
+    def message(self) -> str:
+        """What its state says to a person."""
+        (detail,) = self.state.values()
+        return str(detail.get("message") or "")
 
     def status(self) -> dict[str, Any]:
         """A ContainerStatus."""
@@ -175,7 +189,7 @@ class Runner:
         return code, killed_for
 
     def _watch_startup(self, process: RunningProcess, startup: Watch) -> str:
-        while startup.probe is not None and process.wait(startup.seconds_left(_LOOK_SECONDS)) is None:
+        while startup.probe is not None and process.wait(startup.seconds_left(_POLL_SECONDS)) is None:
             why = self._ask_if_due(process, startup)
             if why is None:
                 continue
@@ -189,7 +203,7 @@ class Runner:
 
     def _watch_health(self, process: RunningProcess, liveness: Watch, readiness: Watch) -> str:
         self._set_ready(self.started and readiness.probe is None)
-        while process.wait(min(liveness.seconds_left(_LOOK_SECONDS), readiness.seconds_left(_LOOK_SECONDS))) is None:
+        while process.wait(min(liveness.seconds_left(_POLL_SECONDS), readiness.seconds_left(_POLL_SECONDS))) is None:
             if self._ask_if_due(process, liveness) and liveness.gave_up():
                 return f"liveness probe failed: {liveness.why}"
             # Until it is ready for the first time no answer but a good one has a consequence, so we may ask often.

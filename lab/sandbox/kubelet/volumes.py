@@ -82,8 +82,8 @@ class Volumes:
         elif not any(kind in volume for kind in _WRITTEN):
             kind = next((key for key in volume if key != "name"), "nothing")
             raise ContainerError(
-                f"pod {self.pod['metadata']['name']}: volume {volume['name']}: {kind} is not had in the demo;"
-                f" it has emptyDir, persistentVolumeClaim, {', '.join(_WRITTEN)}"
+                f"pod {self.pod['metadata']['name']}: volume {volume['name']}: the demo does not support {kind};"
+                f" it supports emptyDir, persistentVolumeClaim, {', '.join(_WRITTEN)}"
             )
 
     def _claim(self, name: str) -> Path:
@@ -110,7 +110,7 @@ class Volumes:
                 for item in source["downwardAPI"].get("items") or []
             }
         if "configMap" not in source and "secret" not in source:
-            raise ContainerError(f"volume {volume}: a projected {next(iter(source))} is not had in the demo")
+            raise ContainerError(f"volume {volume}: the demo does not support a projected {next(iter(source))}")
         return self._keys(source, mode, volume)
 
     def _keys(self, source: Manifest, mode: int, volume: str) -> dict[str, Content]:
@@ -166,7 +166,7 @@ def quantity(text: str) -> int:
     try:
         return int(float(number) * unit)
     except ValueError as error:
-        raise ContainerError(f"{text!r} is no quantity of bytes; e.g. 16Mi is") from error
+        raise ContainerError(f"{text!r} is not a quantity of bytes, such as 16Mi") from error
 
 
 def publish(folder: Path, content: dict[str, Content]) -> None:

@@ -150,7 +150,6 @@ class Capture:
 
     def __init__(self, interface: str) -> None:
         self._wire = Wire()
-        self._lost = 0
         self._ending = threading.Event()
         with contextlib.ExitStack() as unless_bound:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))

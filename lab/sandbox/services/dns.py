@@ -1,32 +1,21 @@
 """A DNS server for the pods: names of Services and pods, as CoreDNS answers them; nothing beyond the cluster's zone.
 
-Source: RFC 1035 (wire format), RFC 2308 (negative answers), Kubernetes DNS-Based Service Discovery. A records only.
+Source: Kubernetes DNS-Based Service Discovery. A records only; the wire format is dnslib's.
 """
 
 import asyncio
 import ipaddress
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from dnslib import QTYPE, RCODE, RR, A, DNSError, DNSRecord
+
 from lab.sandbox.services.endpoints import is_headless, ready_pods
 from lab.sandbox.state import ClusterState, Manifest
 
-NO_ERROR, FORMAT_ERROR, NO_SUCH_NAME, NOT_IMPLEMENTED = 0, 1, 3, 4
-_TYPE_A: Final = 1
-_CLASS_IN: Final = 1
 _TTL_SECONDS: Final = 5  # CoreDNS's kubernetes plugin
-_HEADER: Final = struct.Struct("!6H")
-_QUESTION: Final = struct.Struct("!2H")
-_RECORD: Final = struct.Struct("!3HIH")
-_QUESTION_AT: Final = 0xC000 | _HEADER.size  # a compression pointer to the name that was asked
 _UDP_BYTES: Final = 512
-_RESPONSE: Final = 0x8000
-_AUTHORITATIVE: Final = 0x0400
-_TRUNCATED: Final = 0x0200
-_RECURSION: Final = 0x0180
-_OPCODE: Final = 0x7800
 
 Lookup = Callable[[str], Sequence[str] | None]
 
@@ -81,30 +70,31 @@ class Names:
         return None
 
 
-def answer(query: bytes, lookup: Lookup, *, limit: int) -> bytes | None:
-    """The response to a query, at most `limit` bytes (else truncated); None for what is no query at all."""
-    if len(query) < _HEADER.size:
+def respond(query: bytes, lookup: Lookup, *, limit: int) -> bytes | None:
+    """The response to a query, at most `limit` bytes (else truncated); None for what is not a query."""
+    try:
+        request = DNSRecord.parse(query)
+    except DNSError:
         return None
-    number, flags, questions, *_ = _HEADER.unpack_from(query)
-    if flags & _RESPONSE:
+    if request.header.qr or len(request.questions) != 1:
         return None
-    if flags & _OPCODE:
-        return _response(number, flags, NOT_IMPLEMENTED)
-    question = _parse_question(query) if questions == 1 else None
-    if question is None:
-        return _response(number, flags, FORMAT_ERROR)
-    name, kind, raw = question
-    addresses = lookup(name)
+    response = request.reply(ra=0)
+    name = str(request.q.qname)
+    addresses = lookup(name.lower().removesuffix("."))
     if addresses is None:
-        return _response(number, flags, NO_SUCH_NAME, raw)
-    # Of a name that exists, what we do not have is an answer too: no error, no data (RFC 2308 section 2.2).
-    records = [_record(address) for address in addresses] if kind == (_TYPE_A, _CLASS_IN) else []
-    whole = _response(number, flags, NO_ERROR, raw, records)
-    return whole if len(whole) <= limit else _response(number, flags | _TRUNCATED, NO_ERROR, raw)
+        response.header.rcode = RCODE.NXDOMAIN
+    elif request.q.qtype == QTYPE.A:
+        response.add_answer(*(RR(name, QTYPE.A, rdata=A(address), ttl=_TTL_SECONDS) for address in addresses))
+    # A name that exists but has no record of the type gets no error and no data (RFC 2308 section 2.2).
+    whole: bytes = response.pack()
+    if len(whole) <= limit:
+        return whole
+    truncated: bytes = response.truncate().pack()
+    return truncated
 
 
 async def serve(lookup: Lookup, address: str, port: int = 53) -> Callable[[], None]:
-    """Answer on UDP and TCP; returns what ends it."""
+    """Answer on UDP and TCP; returns a function that ends it."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(lookup), local_addr=(address, port))
     server = await asyncio.start_server(lambda reader, writer: _stream(lookup, reader, writer), address, port)
@@ -125,7 +115,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None and (response := answer(data, self._lookup, limit=_UDP_BYTES)):
+        if self._transport is not None and (response := respond(data, self._lookup, limit=_UDP_BYTES)):
             self._transport.sendto(response, addr)
 
 
@@ -134,7 +124,7 @@ async def _stream(lookup: Lookup, reader: asyncio.StreamReader, writer: asyncio.
     try:
         async with asyncio.timeout(5):
             size = int.from_bytes(await reader.readexactly(2))
-            response = answer(await reader.readexactly(size), lookup, limit=65535)
+            response = respond(await reader.readexactly(size), lookup, limit=65535)
             if response is not None:
                 writer.write(len(response).to_bytes(2) + response)
                 await writer.drain()
@@ -142,33 +132,6 @@ async def _stream(lookup: Lookup, reader: asyncio.StreamReader, writer: asyncio.
         pass  # The client went away; it will ask again.
     finally:
         writer.close()
-
-
-def _parse_question(query: bytes) -> tuple[str, tuple[int, int], bytes] | None:
-    """Name, (type, class) and the bytes of the only question; None when it is cut short or compressed."""
-    labels: list[str] = []
-    at = _HEADER.size
-    while at < len(query) and (size := query[at]):
-        if size > 63:
-            return None
-        labels.append(query[at + 1 : at + 1 + size].decode("ascii", errors="replace").lower())
-        at += 1 + size
-    end = at + 1 + _QUESTION.size
-    if end > len(query):
-        return None
-    kind, family = _QUESTION.unpack_from(query, at + 1)
-    return ".".join(labels), (kind, family), query[_HEADER.size : end]
-
-
-def _response(number: int, flags: int, code: int, question: bytes = b"", records: Sequence[bytes] = ()) -> bytes:
-    flags = _RESPONSE | _AUTHORITATIVE | (flags & (_OPCODE | _TRUNCATED | _RECURSION)) | code
-    header = _HEADER.pack(number, flags, 1 if question else 0, len(records), 0, 0)
-    return header + question + b"".join(records)
-
-
-def _record(address: str) -> bytes:
-    packed = ipaddress.IPv4Address(address).packed
-    return _RECORD.pack(_QUESTION_AT, _TYPE_A, _CLASS_IN, _TTL_SECONDS, len(packed)) + packed
 
 
 def _of_address_name(label: str) -> Sequence[str] | None:

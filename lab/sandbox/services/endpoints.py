@@ -5,7 +5,7 @@ Source: Kubernetes "Service", "EndpointSlices"; named ports of native sidecars c
 
 from collections.abc import Iterable, Sequence
 
-from lab.sandbox.kubelet.podstatus import lasting
+from lab.sandbox.pods import lasting_containers
 from lab.sandbox.state import Manifest
 from podtls.kubernetes.selectors import matches
 
@@ -48,7 +48,7 @@ def _number(target: int | str, pod: Manifest) -> int:
     """The number of a targetPort in a pod, 0 when it has no port of that name."""
     if isinstance(target, int) or target.isdecimal():
         return int(target)
-    for container in lasting(pod):
+    for container in lasting_containers(pod["spec"]):
         for port in container.get("ports") or []:
             if port.get("name") == target:
                 return int(port["containerPort"])

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import trustme
 
+from lab.demo.peers import IMPOSTOR, LATER, Client, Server
 from lab.demo.proofs import refusals, renewal
-from lab.demo.proofs.clients import ask, save
-from lab.demo.scene import IMPOSTOR, LATER, Client, Server
+from lab.demo.proofs.clients import ask
 from lab.sandbox.apiserver.store import Object
-from lab.sandbox.certificates import Pair, self_signed
 from lab.sandbox.errors import DemoError
 from lab.sandbox.linux.capture import Report, Stream
 from lab.sandbox.linux.network import GATEWAY
-from tests.lab.sandbox.tls_app import TLSApp, serve_with, tls_app
+from tests.lab.sandbox.tls_app import TLSApp, save_identity, tls_app
 
 NAME = "payments.shop.svc"
+AUTHORITY = trustme.CA()
+BUNDLE = AUTHORITY.cert_pem.bytes().decode()
 LATER_NAME = f"{LATER}.shop.svc"
 ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
 MISMATCH = 'upstream SSL certificate does not match "x"'
@@ -58,36 +60,26 @@ class FakeWorld:
         self.on_apply()
 
 
-Play = Callable[..., tuple[refusals.Actors, FakeWorld]]
-
-
-@pytest.fixture(scope="module")
-def server_pair() -> Pair:
-    return self_signed("payments", dns=(NAME,))
-
-
-@pytest.fixture(scope="module")
-def client_pair() -> Pair:
-    return self_signed("checkout")
+Play = Callable[..., tuple[refusals.ProofSetup, FakeWorld]]
 
 
 @pytest.fixture
-def play(server_pair: Pair, client_pair: Pair, tmp_path: Path) -> Iterator[Play]:
+def play(tmp_path: Path) -> Iterator[Play]:
     with ExitStack() as stack:
 
         def make(
-            *, clients: str | None = client_pair.certificate, mode: str = "mtls", patience: float = 10
-        ) -> tuple[refusals.Actors, FakeWorld]:
-            app = stack.enter_context(tls_app(server_pair, tmp_path, clients))
+            *, clients: str | None = BUNDLE, mode: str = "mtls", patience: float = 10
+        ) -> tuple[refusals.ProofSetup, FakeWorld]:
+            app = stack.enter_context(tls_app(AUTHORITY.issue_cert(NAME), clients))
             world = FakeWorld(app)
             server = Server("shop", "payments", 443, "payments-1", 8443, {"app": "payments"})
             client = Client("shop", "checkout-1", "app", "payments.shop", 80)
-            identity = save(client_pair, tmp_path / "client")
-            target = app.target(NAME, server_pair.certificate)
-            actors = refusals.Actors(
+            identity = save_identity(AUTHORITY.issue_cert("checkout"), tmp_path)
+            target = app.target(NAME, BUNDLE)
+            setup = refusals.ProofSetup(
                 world, server, client, target, identity, "spiffe://x/ns/shop/sa/checkout", mode, patience
             )
-            return actors, world
+            return setup, world
 
         yield make
 
@@ -104,9 +96,9 @@ def _verdicts(given: Iterator[refusals.Proof]) -> list[bool]:
 
 
 def test_strict_server_holds_every_refusal_with_nginx_reason(play: Play) -> None:
-    actors, _ = play()
+    setup, _ = play()
 
-    given = list(refusals.refusals(actors))
+    given = list(refusals.refusals(setup))
 
     assert [proof.held for proof in given] == [True] * 4
     assert "client sent no required SSL certificate" in given[1].why[1]
@@ -116,9 +108,9 @@ def test_strict_server_holds_every_refusal_with_nginx_reason(play: Play) -> None
 
 
 def test_server_that_asks_for_no_certificate_fails_the_proofs(play: Play) -> None:
-    actors, _ = play(clients=None, patience=0.5)
+    setup, _ = play(clients=None, patience=0.5)
 
-    control, nobody, foreigner, plaintext = refusals.refusals(actors)
+    control, nobody, foreigner, plaintext = refusals.refusals(setup)
 
     assert control.held
     assert not nobody.held
@@ -128,27 +120,27 @@ def test_server_that_asks_for_no_certificate_fails_the_proofs(play: Play) -> Non
 
 
 def test_mode_tls_does_not_claim_what_it_does_not_promise(play: Play) -> None:
-    actors, _ = play(clients=None, mode="tls")
+    setup, _ = play(clients=None, mode="tls")
 
-    given = list(refusals.refusals(actors))
+    given = list(refusals.refusals(setup))
 
     assert [proof.claim.partition(" ")[0] for proof in given] == ["control:", "plaintext"]
 
 
 def test_server_that_answers_nobody_fails_the_control(play: Play) -> None:
-    actors, world = play()
+    setup, world = play()
     world.app.reply = None
 
-    control, *_ = refusals.refusals(actors)
+    control, *_ = refusals.refusals(setup)
 
     assert not control.held
 
 
 def test_plain_http_with_tls_only_on_the_wire_holds(play: Play) -> None:
-    actors, world = play()
+    setup, world = play()
     world.answers, world.reports = {"payments.shop": ANSWER}, [TLS_ONLY]
 
-    reply, wire = refusals.plain_http_works(actors)
+    reply, wire = refusals.plain_http_works(setup)
 
     assert reply.held
     assert reply.why[:2] == ("answer: HTTP/1.1 200 OK", "body: yes")
@@ -178,26 +170,26 @@ def test_plain_http_with_tls_only_on_the_wire_holds(play: Play) -> None:
     ],
 )
 def test_wire_and_answer_are_judged_apart(play: Play, answer: str, report: Report, verdicts: list[bool]) -> None:
-    actors, world = play()
+    setup, world = play()
     world.answers, world.reports = {"payments.shop": answer}, [report]
 
-    assert _verdicts(refusals.plain_http_works(actors)) == verdicts
+    assert _verdicts(refusals.plain_http_works(setup)) == verdicts
 
 
 def test_capture_that_missed_something_is_made_again(play: Play) -> None:
-    actors, world = play()
+    setup, world = play()
     world.answers = {"payments.shop": ANSWER}
     world.reports = [Report(TLS_ONLY.streams, unknown=1, lost=0), TLS_ONLY]
 
-    assert _verdicts(refusals.plain_http_works(actors)) == [True, True]
+    assert _verdicts(refusals.plain_http_works(setup)) == [True, True]
 
 
 def test_app_that_never_answers_ends_the_demo_with_its_url(play: Play) -> None:
-    actors, world = play()
+    setup, world = play()
     world.reports = [TLS_ONLY]
 
     with pytest.raises(DemoError, match=r"checkout-1: http://payments\.shop/ gave no answer for 15 s"):
-        list(refusals.plain_http_works(actors))
+        list(refusals.plain_http_works(setup))
 
 
 @pytest.mark.parametrize(
@@ -209,41 +201,35 @@ def test_app_that_never_answers_ends_the_demo_with_its_url(play: Play) -> None:
     ],
 )
 def test_wrong_name_is_judged_by_bytes_and_log(play: Play, received: str, logged: str, held: bool) -> None:
-    actors, world = play(patience=0.5)
+    setup, world = play(patience=0.5)
     world.answers = {"payments.shop": ANSWER, f"{IMPOSTOR}.shop": received}
     world.on_dial = lambda: world.app.log.append(logged)
 
-    control, wrong = refusals.wrong_name(actors, "visitor")
+    control, wrong = refusals.wrong_name(setup, "visitor")
 
     assert control.held
     assert wrong.held is held
 
 
 def test_reason_in_the_log_from_before_the_attempt_does_not_count(play: Play) -> None:
-    actors, world = play(patience=0.5)
+    setup, world = play(patience=0.5)
     world.app.log.append(MISMATCH)
     world.answers = {"payments.shop": ANSWER, f"{IMPOSTOR}.shop": ""}
 
-    _, wrong = refusals.wrong_name(actors, "visitor")
+    _, wrong = refusals.wrong_name(setup, "visitor")
 
     assert not wrong.held
 
 
-def test_renewal_with_the_new_name_and_no_cut_holds(play: Play, server_pair: Pair, tmp_path: Path) -> None:
-    actors, world = play()
-    both = self_signed("payments, renewed", dns=(NAME, LATER_NAME))
-    before = ask(actors.target, actors.identity).certificate
+def test_renewal_with_the_new_name_and_no_cut_holds(play: Play) -> None:
+    setup, world = play()
+    before = ask(setup.target, setup.identity).certificate
     assert before is not None
 
-    def reload() -> None:
-        # The client believes the old one and the new one, as if both were of one authority.
-        serve_with(world.app, both, tmp_path)
+    renewed = AUTHORITY.issue_cert(NAME, LATER_NAME)
+    world.on_apply = lambda: renewed.configure_cert(world.app.context)
 
-    world.on_apply = reload
-    target = world.app.target(NAME, server_pair.certificate + both.certificate)
-    actors = refusals.Actors(world, actors.server, actors.client, target, actors.identity, "", "mtls")
-
-    with renewal.begun_renewal(actors, before, seconds=20) as begun:
+    with renewal.begun_renewal(setup, before, seconds=20) as begun:
         leaf, given = begun.finish()
 
     assert leaf.serial_number != before.serial_number
@@ -251,11 +237,11 @@ def test_renewal_with_the_new_name_and_no_cut_holds(play: Play, server_pair: Pai
 
 
 def test_renewal_that_cuts_connections_fails_its_proofs(play: Play) -> None:
-    actors, world = play()
-    before = ask(actors.target, actors.identity).certificate
+    setup, world = play()
+    before = ask(setup.target, setup.identity).certificate
     assert before is not None
 
-    with renewal.begun_renewal(actors, before, seconds=1.0) as begun:
+    with renewal.begun_renewal(setup, before, seconds=1.0) as begun:
         world.app.reply = None
         leaf, given = begun.finish()
 

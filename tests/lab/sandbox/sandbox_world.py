@@ -31,9 +31,6 @@ class World:
     def wait_ready(self, namespace: str, name: str, seconds: float) -> None:
         self._node.kubelet.pod(namespace, name).wait_ready(seconds)
 
-    def wait_finished(self, namespace: str, name: str, seconds: float) -> str:
-        return self._node.kubelet.pod(namespace, name).wait_finished(seconds)
-
     def execute(self, namespace: str, pod: str, container: str, command: list[str], timeout: float) -> list[Any]:
         done = self._node.kubelet.exec(namespace, pod, container, command, timeout)
         return [done.returncode, done.stdout, done.stderr]

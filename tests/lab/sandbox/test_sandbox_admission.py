@@ -6,17 +6,16 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from lab.sandbox.apiserver.admission import Admitted, Webhook, admit
+from lab.sandbox.apiserver.admission import Admitted, WebhookEntry, admit
 from lab.sandbox.apiserver.controllers import ADMIN
+from lab.sandbox.apiserver.listener import APIRequest, APIResponse, Listener, listen
 from lab.sandbox.apiserver.webhook_client import WebhookClient
-from lab.sandbox.certificates import Pair, self_signed
 from lab.sandbox.errors import AdmissionError
-from tests.lab.sandbox.webhook_server import Reply, Script, WebhookServer, allow, answer, webhook_server
 
 NAME = "podtls-webhook.podtls-system.svc"
 POD: dict[str, Any] = {
@@ -27,40 +26,53 @@ POD: dict[str, Any] = {
 }
 ADD_LABEL = [{"op": "add", "path": "/metadata/labels/seen", "value": "yes"}]
 
-Serve = Callable[[Script], WebhookServer]
+AUTHORITY = trustme.CA()
+ENTRY = WebhookEntry(
+    name="mtls-port.podtls.io",
+    namespace="podtls-system",
+    service="podtls-webhook",
+    port=443,
+    path="/mutate/mtls/port",
+    ca_bundle=AUTHORITY.cert_pem.bytes().decode(),
+    timeout_seconds=5,
+    failure_policy="Fail",
+    namespace_selector={},
+    rules=(),
+)
 
-
-@pytest.fixture(scope="module")
-def certificate() -> Pair:
-    return self_signed("webhook", dns=(NAME,))
+Review = dict[str, Any]
+Answer = Callable[[Review], APIResponse]
+Serve = Callable[[Answer], Listener]
 
 
 @pytest.fixture
-def serve(certificate: Pair, tmp_path: Path) -> Iterator[Serve]:
+def serve() -> Iterator[Serve]:
+    """A webhook over TLS that answers each review as the test says."""
     with ExitStack() as stack:
-        yield lambda say: stack.enter_context(webhook_server(certificate, tmp_path, say))
+
+        def start(answer: Answer) -> Listener:
+            def respond(request: APIRequest) -> APIResponse:
+                return answer(json.loads(request.body))
+
+            return stack.enter_context(listen(respond, AUTHORITY.issue_cert(NAME)))
+
+        yield start
 
 
-def _webhook(certificate: Pair, **changes: Any) -> Webhook:
-    entry = Webhook(
-        name="mtls-port.podtls.io",
-        namespace="podtls-system",
-        service="podtls-webhook",
-        port=443,
-        path="/mutate/mtls/port",
-        ca_bundle=certificate.certificate,
-        timeout_seconds=5,
-        failure_policy="Fail",
-        namespace_selector={},
-        rules=(),
-    )
-    return replace(entry, **changes)
+def allow(review: Review, **response: Any) -> APIResponse:
+    """An answer that admits the pod."""
+    return answer({"uid": _uid(review), "allowed": True} | response)
 
 
-def _admit(server: WebhookServer, webhook: Webhook, *more: Webhook) -> Admitted:
-    client = WebhookClient(lambda _namespace, _service, _port: server.address)
+def answer(response: dict[str, Any], version: str = "admission.k8s.io/v1") -> APIResponse:
+    review = {"kind": "AdmissionReview", "apiVersion": version, "response": response}
+    return APIResponse(200, json.dumps(review).encode())
+
+
+def _admit(address: tuple[str, int], *entries: WebhookEntry) -> Admitted:
+    client = WebhookClient(lambda _namespace, _service, _port: address)
     try:
-        return admit(POD, ADMIN, (webhook, *more), client)
+        return admit(POD, ADMIN, entries or (ENTRY,), client)
     finally:
         client.close()
 
@@ -69,18 +81,17 @@ def _patch(operations: Any) -> str:
     return base64.b64encode(json.dumps(operations).encode()).decode()
 
 
-def test_webhook_is_called_as_kube_apiserver_calls_it(certificate: Pair, serve: Serve) -> None:
+def test_webhook_is_called_as_kube_apiserver_calls_it(serve: Serve) -> None:
     server = serve(allow)
 
-    _admit(server, _webhook(certificate))
+    _admit(server.address)
 
-    ((path, headers),) = server.requests
-    (review,) = server.reviews
-    assert path == "/mutate/mtls/port?timeout=5s"
-    assert headers["Host"] == f"{NAME}:443"
-    assert headers["Content-Type"] == "application/json"
-    assert headers["User-Agent"] == "kube-apiserver-admission"
-    assert server.server_names == [NAME]
+    (sent,) = server.requests
+    review = json.loads(sent.body)
+    assert sent.target == "/mutate/mtls/port?timeout=5s"
+    assert sent.headers["host"] == f"{NAME}:443"
+    assert sent.headers["content-type"] == "application/json"
+    assert sent.headers["user-agent"] == "kube-apiserver-admission"
     assert (review["apiVersion"], review["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     request = review["request"]
     assert request["object"] == POD
@@ -91,7 +102,7 @@ def test_webhook_is_called_as_kube_apiserver_calls_it(certificate: Pair, serve: 
     assert "name" not in request
 
 
-def test_patch_is_applied_and_warnings_and_annotations_are_surfaced(certificate: Pair, serve: Serve) -> None:
+def test_patch_is_applied_and_warnings_and_annotations_are_surfaced(serve: Serve) -> None:
     server = serve(
         lambda review: allow(
             review,
@@ -102,7 +113,7 @@ def test_patch_is_applied_and_warnings_and_annotations_are_surfaced(certificate:
         )
     )
 
-    admitted = _admit(server, _webhook(certificate))
+    admitted = _admit(server.address)
 
     assert admitted.pod["metadata"]["labels"] == {"app": "payments", "seen": "yes"}
     assert POD["metadata"]["labels"] == {"app": "payments"}
@@ -111,86 +122,28 @@ def test_patch_is_applied_and_warnings_and_annotations_are_surfaced(certificate:
     assert admitted.audit_annotations == {"mtls-port.podtls.io/decision": "inject"}
 
 
-def test_pod_that_no_webhook_chose_is_unchanged(serve: Serve) -> None:
+def test_connection_is_kept_alive_between_reviews(serve: Serve) -> None:
     server = serve(allow)
 
-    admitted = admit(POD, ADMIN, (), WebhookClient(lambda *_: server.address))
-
-    assert admitted == Admitted(POD)
-    assert server.requests == []
-
-
-def test_connection_is_kept_alive_between_reviews(certificate: Pair, serve: Serve) -> None:
-    server = serve(allow)
-
-    _admit(server, _webhook(certificate), _webhook(certificate, name="second.podtls.io"))
+    _admit(server.address, ENTRY, replace(ENTRY, name="second.podtls.io"))
 
     assert len(server.requests) == 2
-    assert len(server.peers) == 1
+    assert server.connections == 1
 
 
-def test_connection_that_the_server_closed_is_opened_again(certificate: Pair, serve: Serve) -> None:
-    server = serve(lambda review: replace(allow(review), headers={"Connection": "close"}))
-
-    _admit(server, _webhook(certificate), _webhook(certificate, name="second.podtls.io"))
-
-    assert len(server.requests) == 2
-    assert len(server.peers) == 2
-
-
-def test_denial_reaches_the_user_with_the_webhooks_message(certificate: Pair, serve: Serve) -> None:
+def test_denial_reaches_the_user_with_the_webhooks_message(serve: Serve) -> None:
     status = {"code": 403, "message": "podtls.io/mode: 'x' is none of mtls, tls"}
     server = serve(lambda review: answer({"uid": review["request"]["uid"], "allowed": False, "status": status}))
 
     with pytest.raises(AdmissionError) as refused:
-        _admit(server, _webhook(certificate))
+        _admit(server.address)
 
     assert str(refused.value) == (
         "admission webhook \"mtls-port.podtls.io\" denied the request: podtls.io/mode: 'x' is none of mtls, tls"
     )
 
 
-def _busy(retry_after: str | None, then: Script) -> Script:
-    """503 once, then something else."""
-    replies = iter([Reply(503, b"", {} if retry_after is None else {"Retry-After": retry_after})])
-    return lambda review: next(replies, None) or then(review)
-
-
-def test_busy_webhook_that_says_when_is_asked_again(certificate: Pair, serve: Serve) -> None:
-    server = serve(_busy("0", allow))
-
-    _admit(server, _webhook(certificate))
-
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("retry_after", [pytest.param(None, id="no Retry-After"), pytest.param("soon", id="no number")])
-def test_busy_webhook_that_does_not_say_when_fails_at_once(
-    certificate: Pair, serve: Serve, retry_after: str | None
-) -> None:
-    server = serve(_busy(retry_after, allow))
-
-    with pytest.raises(AdmissionError, match=r"failed calling webhook .* status code 503 but did not return more"):
-        _admit(server, _webhook(certificate))
-    assert len(server.requests) == 1
-
-
-def test_waiting_beyond_the_timeout_is_not_begun(certificate: Pair, serve: Serve) -> None:
-    server = serve(_busy("60", allow))
-
-    with pytest.raises(AdmissionError, match=r"context deadline exceeded after the server responded .* 503"):
-        _admit(server, _webhook(certificate))
-
-
-def test_webhook_that_is_busy_for_ever_is_given_up(certificate: Pair, serve: Serve) -> None:
-    server = serve(lambda _review: Reply(429, b"", {"Retry-After": "0"}))
-
-    with pytest.raises(AdmissionError, match="status code 429"):
-        _admit(server, _webhook(certificate))
-    assert len(server.requests) == 10
-
-
-def test_status_body_of_an_error_reaches_the_user(certificate: Pair, serve: Serve) -> None:
+def test_status_body_of_an_error_reaches_the_user(serve: Serve) -> None:
     status = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -198,44 +151,41 @@ def test_status_body_of_an_error_reaches_the_user(certificate: Pair, serve: Serv
         "message": "the patch log is full",
         "code": 500,
     }
-    server = serve(lambda _review: Reply(500, json.dumps(status).encode()))
+    server = serve(lambda _review: APIResponse(500, json.dumps(status).encode()))
 
     with pytest.raises(
         AdmissionError, match=r'failed calling webhook "mtls-port\.podtls\.io": .*the patch log is full'
     ):
-        _admit(server, _webhook(certificate))
+        _admit(server.address)
 
 
-def test_failing_webhook_with_policy_ignore_admits_the_pod_unchanged(certificate: Pair, serve: Serve) -> None:
-    server = serve(lambda _review: Reply(500, b"plain text is dropped"))
+def test_failing_webhook_with_policy_ignore_admits_the_pod_unchanged(serve: Serve) -> None:
+    server = serve(lambda _review: APIResponse(500, b"plain text is dropped"))
 
-    admitted = _admit(server, _webhook(certificate, failure_policy="Ignore"))
+    admitted = _admit(server.address, replace(ENTRY, failure_policy="Ignore"))
 
     assert admitted == Admitted(POD)
 
 
-def test_certificate_of_another_bundle_is_not_believed(certificate: Pair, serve: Serve) -> None:
+def test_certificate_of_another_bundle_is_not_believed(serve: Serve) -> None:
     server = serve(allow)
-    other = self_signed("another", dns=(NAME,))
+    other = trustme.CA().cert_pem.bytes().decode()
 
-    with pytest.raises(AdmissionError, match="certificate verify failed: self-signed certificate"):
-        _admit(server, _webhook(certificate, ca_bundle=other.certificate))
+    with pytest.raises(AdmissionError, match="certificate verify failed: unable to get local issuer certificate"):
+        _admit(server.address, replace(ENTRY, ca_bundle=other))
     assert server.requests == []
 
 
-def test_certificate_with_another_name_is_not_believed(certificate: Pair, serve: Serve) -> None:
+def test_certificate_with_another_name_is_not_believed(serve: Serve) -> None:
     server = serve(allow)
 
     with pytest.raises(AdmissionError, match=r"not valid for 'other\.podtls-system\.svc'"):
-        _admit(server, _webhook(certificate, service="other"))
+        _admit(server.address, replace(ENTRY, service="other"))
 
 
-def test_webhook_that_never_answers_ends_at_its_timeout(certificate: Pair) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = WebhookServer(allow, silent.getsockname())
-
-        with pytest.raises(AdmissionError, match="timed out"):
-            _admit(server, _webhook(certificate, timeout_seconds=1))
+def test_webhook_that_never_answers_ends_at_its_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(AdmissionError, match="timed out"):
+        _admit(silent.getsockname(), replace(ENTRY, timeout_seconds=1))
 
 
 def _uid(review: dict[str, Any]) -> str:
@@ -245,8 +195,8 @@ def _uid(review: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("say", "reason"),
     [
-        pytest.param(lambda _: Reply(200, b"not json"), "invalid webhook response", id="not JSON"),
-        pytest.param(lambda _: Reply(200, b"[]"), "invalid webhook response", id="not a review"),
+        pytest.param(lambda _: APIResponse(200, b"not json"), "invalid webhook response", id="not JSON"),
+        pytest.param(lambda _: APIResponse(200, b"[]"), "invalid webhook response", id="not a review"),
         pytest.param(lambda r: answer({"uid": _uid(r)}), "invalid webhook response", id="no allowed"),
         pytest.param(
             lambda r: answer({"uid": _uid(r), "allowed": True}, "v1"), "expected webhook response", id="version"
@@ -266,10 +216,8 @@ def _uid(review: dict[str, Any]) -> str:
         ),
     ],
 )
-def test_answer_that_kube_apiserver_would_not_accept_is_refused(
-    certificate: Pair, serve: Serve, say: Script, reason: str
-) -> None:
+def test_answer_that_kube_apiserver_would_not_accept_is_refused(serve: Serve, say: Answer, reason: str) -> None:
     server = serve(say)
 
     with pytest.raises(AdmissionError, match=reason):
-        _admit(server, _webhook(certificate))
+        _admit(server.address)

@@ -112,26 +112,6 @@ def test_frames_that_the_kernel_dropped_prove_nothing() -> None:
     assert not wire.report(lost=1).is_tls_only
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        pytest.param(frame(b"hello", kind=0x0806), id="ARP"),
-        pytest.param(frame(b"hello")[:40], id="cut"),
-        pytest.param(frame(b"hello")[:23] + b"\x11" + frame(b"hello")[24:], id="UDP"),
-    ],
-)
-def test_what_is_not_tcp_is_passed_over(other: bytes) -> None:
-    report = seen(other)
-
-    assert (report.streams, report.unknown) == ((), 0)
-
-
-def test_padding_of_a_short_frame_is_no_payload() -> None:
-    report = seen(frame(b"", flags=SYN), frame(b"") + bytes(6), frame(TLS))
-
-    assert report.is_tls_only
-
-
 def test_a_packet_longer_than_its_field_can_say_is_read_whole() -> None:
     whole = frame(TLS)
     big = whole[:16] + b"\0\0" + whole[18:]

@@ -54,33 +54,6 @@ def test_inside_we_are_first_process_and_root_with_a_memory_of_our_own() -> None
 
 @pytest.mark.namespaces
 @pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        pytest.param("pass", 0, id="success"),
-        pytest.param("raise SystemExit(7)", 7, id="a code"),
-    ],
-)
-def test_the_exit_status_is_handed_on(code: str, status: int) -> None:
-    assert run_inside(code).returncode == status
-
-
-@pytest.mark.namespaces
-def test_entering_replaces_this_process() -> None:
-    code = "from lab.sandbox.linux import enclosure; enclosure.enter(['-c', 'raise SystemExit(5)'])"
-
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **enclosure.importable()},
-        timeout=SECONDS,
-        check=False,
-    )
-
-    assert done.returncode == 5
-
-
-@pytest.mark.namespaces
-@pytest.mark.parametrize(
     "end",
     [
         pytest.param(lambda process: process.kill(), id="kill -9"),
@@ -203,29 +176,6 @@ def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch
 )
 def test_advice_names_the_switches_that_forbid(switches: dict[str, str], lines: list[str]) -> None:
     assert enclosure.advice(lambda name: switches.get(name, "")).splitlines()[1:] == lines
-
-
-def test_advice_without_such_a_switch_thinks_of_containers_and_old_kernels() -> None:
-    advice = enclosure.advice(lambda _: "")
-
-    assert "docker run --privileged" in advice
-    assert "Linux 5.12 or newer" in advice
-
-
-def test_why_not_is_empty_or_says_what_to_type(no_sandbox_because: str) -> None:
-    assert no_sandbox_because == "" or "What to type" in no_sandbox_because
-
-
-def test_the_command_to_enter_names_the_first_process_as_the_host_sees_it() -> None:
-    command = enclosure.command_to_enter(environment={enclosure.INSIDE: "4242"})
-
-    assert command[:2] == ["nsenter", "--target=4242"]
-
-
-def test_another_python_finds_this_package_first_and_keeps_what_it_knew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"/one:{ROOT}::/two")
-
-    assert enclosure.importable() == {"PYTHONPATH": f"{ROOT}:/one:/two"}
 
 
 def _is_waiting(pid: int) -> bool:

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from lab.sandbox.errors import ContainerError
-from lab.sandbox.kubelet.podstatus import explain, pod_status
 from lab.sandbox.kubelet.runner import Runner
 from lab.sandbox.state import Manifest
 
@@ -121,20 +119,6 @@ def test_a_sidecar_is_started_again_after_any_end_with_a_pause_that_is_told() ->
     assert life.runner.exit_code() == 128 + signal.SIGTERM
 
 
-def test_what_cannot_be_started_says_why_and_is_tried_again() -> None:
-    last = FakeProcess()
-    life = Life(ContainerError("no such program"), OSError("disk full"), last)
-
-    life.runner.start()
-    life.until(lambda runner: runner.ready)
-
-    assert life.runner.restarts == 2
-    assert life.runner.last_state["terminated"]["reason"] == "StartError"
-    assert life.runner.last_state["terminated"]["message"] == "disk full"
-    life.runner.ask_to_stop()
-    life.runner.stop(SECONDS)
-
-
 def test_a_startup_probe_holds_back_started_until_it_succeeds() -> None:
     process = FakeProcess()
     process.answers.put(1)
@@ -147,31 +131,6 @@ def test_a_startup_probe_holds_back_started_until_it_succeeds() -> None:
     assert process.answers.empty()
     life.runner.ask_to_stop()
     life.runner.stop(SECONDS)
-
-
-def test_a_startup_probe_that_fails_too_often_ends_the_container() -> None:
-    process = FakeProcess()
-    for _ in range(2):
-        process.answers.put(7)
-    life = Life(process, restart="Never", startupProbe=probe())
-
-    life.runner.start()
-    life.until(lambda runner: runner.finished.is_set())
-
-    assert process.signals == [signal.SIGTERM]
-    message = life.runner.state["terminated"]["message"]
-    assert message == "startup probe failed: exit code 7: waited at most 1 s"
-
-
-def test_a_container_that_ends_before_its_startup_probe_succeeds_never_started() -> None:
-    process = FakeProcess(5)
-    life = Life(process, restart="Never", startupProbe=probe(initialDelaySeconds=60))
-
-    life.runner.start()
-    life.until(lambda runner: runner.finished.is_set())
-
-    assert not life.runner.started
-    assert life.runner.exit_code() == 5
 
 
 def test_readiness_comes_and_goes_with_its_probe_and_ends_nothing() -> None:
@@ -203,97 +162,3 @@ def test_a_liveness_probe_that_fails_too_often_has_it_killed_and_started_again()
     assert life.runner.last_state["terminated"]["message"].startswith("liveness probe failed: exit code 1")
     life.runner.ask_to_stop()
     life.runner.stop(SECONDS)
-
-
-def test_a_probe_of_an_unknown_kind_is_refused_before_anything_starts() -> None:
-    with pytest.raises(ContainerError, match="none of exec, httpGet, tcpSocket"):
-        Life(readinessProbe={"grpc": {"port": 1}})
-
-
-def test_what_does_not_heed_the_first_signal_is_killed() -> None:
-    process = FakeProcess(stubborn=True)
-    life = Life(process)
-    life.runner.start()
-    life.until(lambda runner: runner.ready)
-
-    life.runner.ask_to_stop()
-    life.runner.stop(0)
-
-    assert process.signals == [signal.SIGTERM, signal.SIGKILL]
-    assert life.runner.finished.is_set()
-
-
-def test_a_container_in_its_pause_stops_at_once_and_keeps_its_last_state() -> None:
-    life = Life(FakeProcess(9))
-    life.runner.first_pause = 3600
-
-    life.runner.start()
-    life.until(lambda runner: "waiting" in runner.state and runner.restarts == 0)
-    life.runner.ask_to_stop()
-    life.runner.stop(SECONDS)
-
-    assert life.runner.exit_code() == 9
-
-
-def test_one_that_is_stopped_while_it_is_being_started_gets_its_signal() -> None:
-    process = FakeProcess()
-    life = Life(process)
-    life.runner.ask_to_stop()
-
-    life.runner.start()
-    life.runner.stop(SECONDS)
-
-    assert process.signals == [signal.SIGTERM]
-
-
-def test_stopping_what_never_began_is_no_error() -> None:
-    Life().runner.stop(0)
-
-
-@pytest.mark.parametrize(
-    ("policy", "code", "message"),
-    [
-        pytest.param("FallbackToLogsOnError", 1, "from the log", id="failed, fall back"),
-        pytest.param("FallbackToLogsOnError", 0, "written", id="succeeded"),
-        pytest.param("File", 1, "written", id="file only"),
-    ],
-)
-def test_the_termination_message_is_the_files_or_the_end_of_the_log(policy: str, code: int, message: str) -> None:
-    life = Life(FakeProcess(code, "written"), restart="Never", terminationMessagePolicy=policy)
-
-    life.runner.start()
-    life.until(lambda runner: runner.finished.is_set())
-
-    assert life.runner.state["terminated"]["message"] == message
-
-
-def test_a_person_is_told_which_container_is_not_ready_why_and_the_end_of_its_log() -> None:
-    failed, fine = Life(FakeProcess(69, "CA unavailable"), restart="Never"), Life(FakeProcess(0), restart="Never")
-    for life in (failed, fine):
-        life.runner.start()
-        life.until(lambda runner: runner.finished.is_set())
-
-    text = explain({"init": failed.runner, "fine": fine.runner}, "phase Failed", lambda name: f"{name} tried\n" * 20)
-
-    assert text.splitlines()[:2] == [
-        "phase Failed",
-        "container init: Error with exit code 69 CA unavailable (restarts: 0)",
-    ]
-    assert text.count("init | init tried") == 12
-    assert "container fine" not in text
-
-
-def test_a_status_has_the_address_once_there_is_one_and_calls_a_finished_init_container_ready() -> None:
-    life = Life(FakeProcess(0), restart="OnFailure")
-    life.runner.start()
-    life.until(lambda runner: runner.finished.is_set())
-    pod: Manifest = {"spec": {"initContainers": [{"name": "app"}], "containers": [{"name": "later"}]}}
-    facts = {"phase": "Pending", "problem": "", "began": "", "initialized": False, "ready": False}
-
-    without = pod_status(pod, {"app": life.runner}, {**facts, "address": ""})
-    status = pod_status(pod, {"app": life.runner}, {**facts, "address": "10.244.0.7"})
-
-    assert "podIP" not in without
-    assert (status["podIP"], status["podIPs"]) == ("10.244.0.7", [{"ip": "10.244.0.7"}])
-    assert status["initContainerStatuses"][0]["ready"]
-    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}

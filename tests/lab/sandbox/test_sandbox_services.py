@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import pytest
 
-from lab.sandbox.errors import ManifestError
 from lab.sandbox.services.endpoints import backends
 from lab.sandbox.services.proxy import ServiceProxy
 from lab.sandbox.state import Manifest
@@ -97,18 +96,6 @@ def test_a_service_sends_nothing_to_such_a_pod(change: dict[str, dict[str, objec
     assert backends(service, service["spec"]["ports"][0], [pod]) == []
 
 
-def test_a_service_that_wants_all_gets_those_that_are_not_ready_too() -> None:
-    service = a_service("web", 443, selector={"app": "web"}, publishNotReadyAddresses=True)
-
-    assert backends(service, service["spec"]["ports"][0], [a_pod("a", conditions=[])]) == [("127.0.0.1", 443)]
-
-
-def test_a_service_without_selector_has_no_pods() -> None:
-    service = a_service("web", 443)
-
-    assert backends(service, service["spec"]["ports"][0], [a_pod("a")]) == []
-
-
 def ask(port: int) -> bytes:
     """What a connection brings; b"cut" when there is nobody."""
     with socket.create_connection((SERVICE_ADDRESS, port), timeout=5) as connection:
@@ -144,17 +131,6 @@ def test_a_connection_is_carried_both_ways_past_a_backend_that_is_dead(echo: int
     assert with_proxy(proxy, twice) == [b"echo hello"] * 2
 
 
-def test_pods_take_turns() -> None:
-    state = FakeClusterState(service_objects=[a_service("web", 443, selector={"app": "web"})])
-    for number in (1, 2):
-        state.add_pod(a_pod(f"web-{number}", address=f"10.244.0.{number}"))
-    proxy = ServiceProxy(state, {})
-
-    firsts = [proxy.backends(SERVICE_ADDRESS, 443)[0][0] for _ in range(3)]
-
-    assert firsts == ["10.244.0.1", "10.244.0.2", "10.244.0.1"]
-
-
 def test_a_service_with_nobody_ready_cuts_the_connection() -> None:
     state = FakeClusterState(service_objects=[a_service("web", port := free_port(), selector={"app": "web"})])
 
@@ -182,24 +158,3 @@ def test_services_that_come_and_go_are_followed(echo: int) -> None:
         return await asyncio.to_thread(ask, second)
 
     assert with_proxy(proxy, move) == b"echo hello"
-
-
-def test_an_address_that_is_no_services_leads_nowhere() -> None:
-    state = FakeClusterState(service_objects=[a_service("web", 443)])
-
-    assert ServiceProxy(state, {}).backends("127.0.0.8", 443) == []
-
-
-def test_a_cluster_ip_that_is_none_of_ours_is_refused_by_name_and_stops_no_other(echo: int) -> None:
-    good = a_service("web", port := free_port())
-    bad = a_service("bad", 443) | {"spec": {"clusterIP": "192.0.2.1", "ports": [{"port": 443}]}}
-    state = FakeClusterState(service_objects=[good])
-    proxy = ServiceProxy(state, {("shop", "web"): [("127.0.0.1", echo)]})
-
-    async def add_bad() -> bytes:
-        state.service_objects.append(bad)
-        with pytest.raises(ManifestError, match=r"Service bad: cannot listen on 192\.0\.2\.1:443"):
-            await proxy.sync()
-        return await asyncio.to_thread(ask, port)
-
-    assert with_proxy(proxy, add_bad) == b"echo hello"

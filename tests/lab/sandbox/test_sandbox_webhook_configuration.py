@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from contract import names as contract
-from lab.sandbox.apiserver.admission import Webhook, chosen, parse_configuration
+from lab.sandbox.apiserver.admission import WebhookEntry, chosen, parse_configuration
 from lab.sandbox.errors import ManifestError
 from lab.sandbox.manifests import FOLDER, load
 
@@ -24,7 +24,7 @@ def _configuration() -> dict[str, Any]:
     return raw
 
 
-def _webhooks() -> tuple[Webhook, ...]:
+def _webhooks() -> tuple[WebhookEntry, ...]:
     raw = _configuration()
     for entry in raw["webhooks"]:
         entry["clientConfig"]["caBundle"] = base64.b64encode(b"a bundle").decode()
@@ -39,16 +39,19 @@ def _labels(namespace: str, inject: str, mode: str, capture: str) -> dict[str, s
     return {"kubernetes.io/metadata.name": namespace} | {key: value for key, value in labels.items() if value}
 
 
-@pytest.mark.parametrize(("inject", "mode", "capture"), [*itertools.product(INJECTS, MODES, CAPTURES)])
-def test_every_combination_of_labels_meets_the_one_right_entry_or_none(inject: str, mode: str, capture: str) -> None:
+@pytest.mark.parametrize("inject", INJECTS)
+def test_every_combination_of_labels_meets_the_one_right_entry_or_none(inject: str) -> None:
+    combinations = [*itertools.product(MODES, CAPTURES)]
+    strict = [
+        (mode if mode in contract.MODES else "mtls", capture if capture in contract.CAPTURES else "port")
+        for mode, capture in combinations
+    ]
+
+    called = [chosen(WEBHOOKS, _labels("shop", inject, mode, capture)) for mode, capture in combinations]
+
     enrolled = inject not in {ABSENT, "disabled"}
-    strict_mode = mode if mode in contract.MODES else "mtls"
-    strict_capture = capture if capture in contract.CAPTURES else "port"
-    expected = [f"/mutate/{strict_mode}/{strict_capture}"] if enrolled else []
-
-    called = chosen(WEBHOOKS, _labels("shop", inject, mode, capture))
-
-    assert [webhook.path for webhook in called] == expected
+    expected = [[f"/mutate/{mode}/{capture}"] if enrolled else [] for mode, capture in strict]
+    assert [[webhook.path for webhook in each] for each in called] == expected
 
 
 @pytest.mark.parametrize("namespace", SYSTEM_NAMESPACES)

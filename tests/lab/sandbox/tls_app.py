@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lab.demo.proofs.clients import Target
-from lab.sandbox.certificates import Pair
+import trustme
+
+from lab.demo.proofs.clients import Identity, Target
 
 REPLY: Final = b"payments: thank you\n"
 # What OpenSSL says to the server, and what Nginx writes into its log then.
@@ -43,10 +44,10 @@ class TLSApp:
 
 
 @contextmanager
-def tls_app(certificate: Pair, folder: Path, clients: str | None) -> Iterator[TLSApp]:
+def tls_app(certificate: trustme.LeafCert, clients: str | None) -> Iterator[TLSApp]:
     """Serve on loopback until the block ends; `clients`: the PEM of those who may come, None for anybody."""
     app = TLSApp()
-    serve_with(app, certificate, folder)
+    certificate.configure_cert(app.context)
     if clients is not None:
         app.context.verify_mode = ssl.CERT_REQUIRED
         app.context.load_verify_locations(cadata=clients)
@@ -67,12 +68,12 @@ def tls_app(certificate: Pair, folder: Path, clients: str | None) -> Iterator[TL
         server.server_close()
 
 
-def serve_with(app: TLSApp, certificate: Pair, folder: Path) -> None:
-    """From now on serve new connections with this certificate, as a reload of Nginx does."""
-    chain, key = folder / "server.crt", folder / "server.key"
-    chain.write_text(certificate.certificate)
-    key.write_text(certificate.key)
-    app.context.load_cert_chain(chain, key)
+def save_identity(leaf: trustme.LeafCert, folder: Path) -> Identity:
+    """A certificate and its key as files."""
+    identity = Identity(folder / "tls.crt", folder / "tls.key")
+    leaf.cert_chain_pems[0].write_to_path(identity.chain)
+    leaf.private_key_pem.write_to_path(identity.key)
+    return identity
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -6,18 +6,14 @@ import kubernetes_validate
 import pytest
 
 from contract.names import INJECTED, UPSTREAMS
-from lab.demo.scene import (
-    IMPOSTOR,
+from lab.demo.peers import (
     LATER,
-    VISITOR,
     Client,
     Server,
     find_client,
     find_server,
     impostor,
     later_service,
-    visit,
-    visitor,
 )
 from lab.sandbox.errors import ManifestError
 
@@ -95,21 +91,6 @@ def test_pod_with_the_service_as_upstream_is_the_client(upstreams: str, host: st
 
 def test_pod_with_other_upstreams_is_no_client() -> None:
     assert find_client(SERVER, [_client("payments.other:80"), _client("payments:80", namespace="other")]) is None
-
-
-@pytest.mark.parametrize(
-    ("port", "url"), [pytest.param(80, "http://a.b/", id="default"), pytest.param(81, "http://a.b:81/", id="other")]
-)
-def test_url_is_what_the_app_would_write(port: int, url: str) -> None:
-    assert Client("a", "pod", "app", "a.b", port).url == url
-
-
-def test_visitor_dials_the_service_and_its_impostor() -> None:
-    pod = visitor(SERVER)
-
-    kubernetes_validate.validate(pod, "1.37", strict=True)
-    assert pod["metadata"]["annotations"][UPSTREAMS] == f"payments.shop:80=443,{IMPOSTOR}.shop:80=443"
-    assert visit(SERVER, IMPOSTOR) == Client("shop", VISITOR, "visitor", f"{IMPOSTOR}.shop", 80)
 
 
 def test_services_of_the_demo_are_what_they_claim_to_be() -> None:

@@ -1,4 +1,4 @@
-"""All that runs in the demo, put together: API server, node, control plane, workloads. It starts things, no more."""
+"""All that runs in the demo, put together: API server, node, control plane, workloads. It only starts things."""
 
 import base64
 import subprocess
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import trustme
+
 from contract.names import BUNDLE_CONFIG_MAP, BUNDLE_FILE, CERTIFICATE_FILE, ISSUING_SECRET, KEY_FILE
-from lab.sandbox.apiserver import server
 from lab.sandbox.apiserver.admission import Admitted
-from lab.sandbox.apiserver.cluster import API_PORT, API_SERVICE, API_SERVICE_ADDRESS, Cluster, encode_secret
+from lab.sandbox.apiserver.api import serve
+from lab.sandbox.apiserver.apiserver import API_PORT, API_SERVICE, API_SERVICE_ADDRESS, APIServer, encode_secret
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.apiserver.webhook_client import Address, WebhookClient
-from lab.sandbox.certificates import self_signed
 from lab.sandbox.errors import DemoError, WebhookCallError
-from lab.sandbox.kubelet.assembly import Sandbox
+from lab.sandbox.kubelet.container import PodSandbox
 from lab.sandbox.kubelet.kubelet import Kubelet
 from lab.sandbox.kubelet.pod import RunningPod
 from lab.sandbox.linux.capture import Capture
@@ -34,10 +35,10 @@ _ISSUING_FILES: Final = (CERTIFICATE_FILE, KEY_FILE, BUNDLE_FILE)
 
 
 @dataclass(slots=True)
-class Stage:
+class DemoCluster:
     """The running parts. `endpoints` are those of Services without a selector, and may be added to."""
 
-    cluster: Cluster
+    api: APIServer
     node: Node
     endpoints: dict[ServiceName, list[Backend]]
     bundle: str = ""
@@ -49,7 +50,7 @@ class Stage:
 
     def apply(self, manifest: Object) -> tuple[Admitted, ...]:
         """Apply a manifest as an admin would, and start its pods; returns at once. Raises DemoError."""
-        admitted = self.cluster.apply(manifest)
+        admitted = self.api.apply(manifest)
         for each in admitted:
             self.kubelet.run_pod(each.pod)
         self.node.sync_services()
@@ -78,7 +79,7 @@ class Stage:
         """Begin a capture on a pod's wire. Raises NotFoundError, ContainerError."""
         return self.node.capture(namespace, pod)
 
-    def folders(self, pod: Object) -> Sandbox:
+    def folders(self, pod: Object) -> PodSandbox:
         """Where a running pod's volumes and logs are. Raises DemoError."""
         found = self.running(pod).sandbox
         if found is None:
@@ -94,8 +95,8 @@ class Stage:
             run_ca("create", folder)
             issuing = {name: Path(folder, "issuing", name).read_bytes() for name in _ISSUING_FILES}
         self.bundle = issuing["ca.crt"].decode()
-        self.cluster.apply(_ours("Secret", ISSUING_SECRET, data=encode_secret(issuing)))
-        self.cluster.apply(_ours("ConfigMap", BUNDLE_CONFIG_MAP, data={BUNDLE_FILE: self.bundle}))
+        self.api.apply(_ours("Secret", ISSUING_SECRET, data=encode_secret(issuing)))
+        self.api.apply(_ours("ConfigMap", BUNDLE_CONFIG_MAP, data={BUNDLE_FILE: self.bundle}))
 
     def with_bundle(self, configuration: Object) -> Object:
         """A webhook configuration with the caBundle that the controller writes."""
@@ -108,30 +109,31 @@ class Stage:
 
 
 @contextmanager
-def running_stage() -> Iterator[Stage]:
+def running_cluster() -> Iterator[DemoCluster]:
     """API server and node, without any podtls yet; ended with the block. Raises SandboxError."""
-    certificate = self_signed("kube-apiserver", addresses=(API_SERVICE_ADDRESS, GATEWAY))
-    client = WebhookClient(lambda *service: resolve(cluster, *service))
-    cluster = Cluster(client, certificate.certificate)
+    authority = trustme.CA()
+    certificate = authority.issue_cert(API_SERVICE_ADDRESS, GATEWAY)
+    client = WebhookClient(lambda *service: resolve(api, *service))
+    api = APIServer(client, authority.cert_pem.bytes().decode())
     endpoints: dict[ServiceName, list[Backend]] = {API_SERVICE: [(GATEWAY, API_PORT)]}
     try:
         with (
-            running_node(cluster, fixed_backends=endpoints) as node,
-            server.serve(cluster, (GATEWAY, API_PORT), certificate),
+            running_node(api, fixed_backends=endpoints) as node,
+            serve(api, certificate, (GATEWAY, API_PORT)),
         ):
-            yield Stage(cluster, node, endpoints)
+            yield DemoCluster(api, node, endpoints)
     finally:
         client.close()
 
 
-def resolve(cluster: Cluster, namespace: str, name: str, port: int) -> Address:
+def resolve(api: APIServer, namespace: str, name: str, port: int) -> Address:
     """Where kube-apiserver dials a webhook: its Service's cluster IP. Raises WebhookCallError when no pod is ready."""
     try:
-        service = cluster.store.get("Service", namespace, name)
+        service = api.store.get("Service", namespace, name)
     except DemoError as error:
         raise WebhookCallError(f"failed to call webhook: {error}") from error
     ports = [entry for entry in service["spec"]["ports"] if entry["port"] == port]
-    if not ports or not backends(service, ports[0], cluster.pods()):
+    if not ports or not backends(service, ports[0], api.pods()):
         raise WebhookCallError(f'failed to call webhook: no endpoints available for service "{name}"')
     return service["spec"]["clusterIP"], port
 

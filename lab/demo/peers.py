@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from contract.grammar import WantedUpstream
 from contract.names import INJECTED, PORT_NAME, UPSTREAMS
-from lab.sandbox.apiserver.defaults import containers
 from lab.sandbox.apiserver.store import Object
 from lab.sandbox.errors import ManifestError
+from lab.sandbox.pods import containers
 from podtls.kubernetes.selectors import matches
 
 VISITOR: Final = "podtls-demo-visitor"

@@ -1,6 +1,6 @@
-"""The stand-in's state as its users see it: what an admin applies, what becomes of it, and what the kubelet may read.
+"""The stand-in API server without its HTTP: what an admin applies, what becomes of it, and what the kubelet may read.
 
-Objects are store.py's, policy is admission.py's; nothing here listens on a port or starts a process.
+Objects are store.py's, policy is admission.py's, HTTP is api.py's; nothing here listens on a port or starts a process.
 """
 
 import base64
@@ -14,7 +14,7 @@ from lab.sandbox.apiserver.admission import Admitted, ReviewSender, admit, chose
 from lab.sandbox.apiserver.controllers import PodRequest, expand
 from lab.sandbox.apiserver.defaults import admit_in_tree, set_defaults
 from lab.sandbox.apiserver.store import Object, Store
-from lab.sandbox.apiserver.tokens import NODE_NAME, Caller, TokenIssuer
+from lab.sandbox.apiserver.tokens import ISSUER, NODE_NAME, Caller, TokenIssuer
 from lab.sandbox.errors import ManifestError, NotFoundError, UnauthorizedError
 
 CLUSTER_SCOPED: Final = frozenset(
@@ -22,7 +22,7 @@ CLUSTER_SCOPED: Final = frozenset(
     | {"ClusterRole", "ClusterRoleBinding", "PriorityClass"}
 )
 WORKLOADS: Final = frozenset({"Pod", "Deployment", "StatefulSet"})
-# Kept, and served to who asks; nothing else comes of them here.
+# Stored and served; nothing else happens to them here.
 STORED: Final = frozenset(
     {"Service", "ServiceAccount", "ConfigMap", "Secret"}
     | {"Role", "RoleBinding", "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Ingress"}
@@ -34,12 +34,17 @@ API_SERVICE: Final = ("default", "kubernetes")
 API_PORT: Final = 6443
 
 
-class Cluster:
-    """Applies manifests as an admin would; a ClusterState for the kubelet. Safe to use from several threads."""
+class APIServer:
+    """Applies manifests as an admin would; a ClusterState for the kubelet. Safe to use from several threads.
+
+    `static_tokens` are bearer tokens that are no service account's, with their userInfo (kube-apiserver's
+    --token-auth-file).
+    """
 
     def __init__(self, sender: ReviewSender, api_certificate: str) -> None:
         self.store = Store()
         self.tokens = TokenIssuer()
+        self.static_tokens: dict[str, dict[str, Any]] = {}
         self._sender = sender
         self._api_certificate = api_certificate
         self._service_addresses = _addresses()
@@ -77,8 +82,7 @@ class Cluster:
 
     def authenticate(self, unverified_token: str, audiences: Iterable[str] | None = None) -> Caller:
         """Who holds the token; its pod must still be there, as the API server checks. Raises UnauthorizedError."""
-        asked = {} if audiences is None else {"audiences": tuple(audiences)}
-        caller = self.tokens.authenticate(unverified_token, **asked)
+        caller = self.tokens.authenticate(unverified_token, (ISSUER,) if audiences is None else tuple(audiences))
         extra, namespace = caller.user_info["extra"], caller.user_info["username"].split(":")[2]
         (name,), (uid,) = (extra[f"authentication.kubernetes.io/pod-{key}"] for key in ("name", "uid"))
         try:
