@@ -1,7 +1,6 @@
-"""The door: statuses, headers, order of the checks, and what is recorded."""
+"""Enrolling at the CA API: statuses, headers, order of the checks, and what is recorded."""
 
 import base64
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,23 +13,18 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from audit.log import EvidenceLog, TornLine, read
-from audit.record import CertificateRecord
-from ca.api.app import create_app
+from audit.log import EvidenceLog
 from ca.api.csr import DER_LIMIT
 from ca.authority.authority import Authority
 from ca.errors import UnavailableError
-from ca.settings import Settings
 from contract.names import (
     AUDIENCE,
     CA_BODY_LIMIT,
     HEADER_SOURCE,
     LIFETIME,
-    PATH_CACERTS,
-    PATH_ENROLL,
-    PATH_NAMES,
     TYPE_PEM_CHAIN,
 )
+from tests.ca.enrollments import enroll, read_records
 from tests.ca.world import (
     ADDRESS,
     NOW,
@@ -39,7 +33,6 @@ from tests.ca.world import (
     body_of,
     pod_object,
     request_der,
-    service_object,
     user_of,
 )
 from tests.fakes import FakeCluster
@@ -47,18 +40,6 @@ from tests.fakes import FakeCluster
 Key = ec.EllipticCurvePrivateKey
 FULL = Path("/dev/full")
 WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it must be refused
-
-
-def enroll(client: FlaskClient, headers: dict[str, str], body: bytes) -> TestResponse:
-    return client.post(PATH_ENROLL, headers=headers, data=body)
-
-
-def records(log: EvidenceLog) -> list[CertificateRecord]:
-    if not log.path.exists():
-        return []
-    found = list(read(log.path))
-    assert not any(isinstance(each, TornLine) for each in found)
-    return [each for each in found if isinstance(each, CertificateRecord)]
 
 
 def leaf_of(answer: TestResponse) -> x509.Certificate:
@@ -104,7 +85,7 @@ def test_certificate_that_left_is_recorded_with_all_that_led_to_it(
 
     leaf = leaf_of(enroll(client, headers, body_of(request_der(key, names=asked))))
 
-    (record,) = records(log)
+    (record,) = read_records(log)
     assert (record.decision, record.reason, record.replica, record.source) == (
         "issue",
         "attested",
@@ -161,7 +142,7 @@ def test_own_pods_enroll_like_any_other(client: FlaskClient, cluster: FakeCluste
 def test_challenge_is_empty_and_comes_before_anything_is_parsed(
     change: dict[str, str], status: int, client: FlaskClient, headers: dict[str, str], log: EvidenceLog
 ) -> None:
-    # Everything else is wrong as well, and nobody looks at it.
+    # Everything else is wrong as well, and is not read.
     wrong = {"Content-Type": "text/html", "Accept": "text/html", **{k: v for k, v in headers.items() if "Podtls" in k}}
 
     answer = enroll(client, {**wrong, **change}, b"\x00" * 200_000)
@@ -169,7 +150,7 @@ def test_challenge_is_empty_and_comes_before_anything_is_parsed(
     assert answer.status_code == status
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.data == b""
-    assert records(log) == []
+    assert read_records(log) == []
 
 
 @pytest.mark.parametrize(
@@ -200,7 +181,7 @@ def test_bad_request_of_an_attested_pod_is_told_why(
     assert answer.status_code == status
     assert reason in answer.text
     assert answer.content_type == "text/plain; charset=utf-8"
-    assert records(log) == []
+    assert read_records(log) == []
 
 
 def test_request_signed_by_another_key_is_refused(
@@ -213,7 +194,7 @@ def test_request_signed_by_another_key_is_refused(
 
     assert answer.status_code == 400
     assert "not made with the private key of its public key" in answer.text
-    assert records(log) == []
+    assert read_records(log) == []
 
 
 @pytest.mark.parametrize(
@@ -239,7 +220,7 @@ def test_refusal_is_told_and_recorded_with_the_same_reason(
 
     answer = enroll(client, headers, body)
 
-    (record,) = records(log)
+    (record,) = read_records(log)
     assert answer.status_code == 403
     assert reason in answer.text
     assert record.decision == "refuse"
@@ -256,7 +237,7 @@ def test_pod_that_is_gone_is_refused(
     answer = enroll(client, headers, body)
 
     assert (answer.status_code, answer.text) == (403, "podtls: pod shop/payments-1 is gone\n")
-    assert [record.decision for record in records(log)] == ["refuse"]
+    assert [record.decision for record in read_records(log)] == ["refuse"]
 
 
 def test_address_that_is_not_there_yet_is_worth_another_try(
@@ -270,7 +251,7 @@ def test_address_that_is_not_there_yet_is_worth_another_try(
 
     assert answer.status_code == 202
     assert answer.headers["Retry-After"] == "1"
-    assert records(log) == []
+    assert read_records(log) == []
 
 
 def test_nothing_is_signed_while_the_api_server_is_down(
@@ -283,7 +264,7 @@ def test_nothing_is_signed_while_the_api_server_is_down(
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "2"
     assert "the API server does not answer" in answer.text
-    assert records(log) == []
+    assert read_records(log) == []
 
 
 @pytest.mark.parametrize(
@@ -304,129 +285,3 @@ def test_nothing_leaves_while_the_log_is_full(
     assert answer.headers["Retry-After"] == "2"
     assert "No space left on device" in answer.text
     assert "BEGIN" not in answer.text
-
-
-def test_names_endpoint_says_what_a_certificate_would_carry(
-    client: FlaskClient, headers: dict[str, str], cluster: FakeCluster, log: EvidenceLog
-) -> None:
-    cluster.service_objects.append(service_object("added-later", {"app": "payments"}))
-
-    answer = client.get(PATH_NAMES, headers=headers)
-
-    assert answer.status_code == 200
-    assert answer.json == {
-        "dns": [
-            "10-1-2-3.shop.pod.cluster.local",
-            "added-later.shop.svc",
-            "added-later.shop.svc.cluster.local",
-            "fd00--3.shop.pod.cluster.local",
-            "payments.shop.svc",
-            "payments.shop.svc.cluster.local",
-        ],
-        "uri": "spiffe://cluster.local/ns/shop/sa/payments",
-    }
-    assert records(log) == []
-
-
-def test_names_endpoint_tells_nobody_without_a_token(client: FlaskClient) -> None:
-    answer = client.get(PATH_NAMES, headers={HEADER_SOURCE: ADDRESS})
-
-    assert (answer.status_code, answer.data) == (401, b"")
-
-
-def test_names_endpoint_refuses_and_records_no_decision(
-    client: FlaskClient, headers: dict[str, str], cluster: FakeCluster, log: EvidenceLog
-) -> None:
-    cluster.pods["shop", "payments-1"] = pod_object(metadata__uid="new")
-
-    answer = client.get(PATH_NAMES, headers=headers)
-
-    assert answer.status_code == 403
-    assert "the uid differs" in answer.text
-    assert records(log) == []
-
-
-def test_cacerts_gives_the_bundle_and_the_issuing_ca_to_anybody(client: FlaskClient, authority: Authority) -> None:
-    answer = client.get(PATH_CACERTS)
-
-    found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.data))
-    assert answer.headers["Content-Transfer-Encoding"] == "base64"
-    assert set(found) == {authority.bundle[0], authority.certificate}
-
-
-def test_cacerts_in_another_form_is_not_acceptable(client: FlaskClient) -> None:
-    assert client.get(PATH_CACERTS, headers={"Accept": "text/html"}).status_code == 406
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "allow"),
-    [
-        pytest.param("GET", PATH_ENROLL, 405, "POST", id="method"),
-        pytest.param("GET", "/.well-known/est/csrattrs", 404, "", id="comes later"),
-    ],
-)
-def test_what_is_not_there_is_said_in_plain_text(
-    method: str, path: str, status: int, allow: str, client: FlaskClient
-) -> None:
-    answer = client.open(path, method=method)
-
-    assert answer.status_code == status
-    assert answer.content_type == "text/plain; charset=utf-8"
-    assert answer.text.startswith("podtls: ")
-    assert allow in answer.headers.get("Allow", "")
-
-
-def test_replica_with_key_and_log_is_ready(client: FlaskClient) -> None:
-    assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
-
-
-def test_replica_that_cannot_record_is_not_ready(door_to: Callable[[EvidenceLog], FlaskClient], tmp_path: Path) -> None:
-    answer = door_to(EvidenceLog(tmp_path / "no" / "such" / "log")).get("/readyz")
-
-    assert answer.status_code == 503
-    assert "No such file" in answer.text
-
-
-def test_replica_with_an_expired_authority_is_not_ready(
-    settings: Settings, authority: Authority, cluster: FakeCluster, log: EvidenceLog
-) -> None:
-    late = authority.certificate.not_valid_after_utc
-
-    answer = create_app(settings, lambda: authority, cluster, log, clock=lambda: late).test_client().get("/readyz")
-
-    assert (answer.status_code, answer.text) == (503, "podtls: the issuing CA has expired\n")
-
-
-def test_metrics_count_what_was_answered(client: FlaskClient, headers: dict[str, str], body: bytes) -> None:
-    enroll(client, headers, body)
-    enroll(client, {}, body)
-    client.get("/nowhere")
-
-    text = client.get("/metrics").text
-
-    assert 'podtls_ca_requests_total{code="200",route="enroll"} 1.0' in text
-    assert 'podtls_ca_requests_total{code="401",route="enroll"} 1.0' in text
-    assert 'podtls_ca_requests_total{code="404",route="none"} 1.0' in text
-
-
-def test_log_says_each_decision_once_and_no_secret(
-    client: FlaskClient,
-    headers: dict[str, str],
-    body: bytes,
-    caplog: pytest.LogCaptureFixture,
-    log: EvidenceLog,
-    cluster: FakeCluster,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-
-    enroll(client, headers, body)
-    enroll(client, {**headers, "Authorization": "Bearer planted-secret-token"}, body)
-    cluster.pods.clear()
-    enroll(client, headers, body)
-
-    lines = [record.getMessage() for record in caplog.records if record.name == "ca.api.app"]
-    assert ['"decision":"issue"' in line for line in lines] == [True, False, False]
-    written = "\n".join(lines) + log.path.read_text()
-    token = headers["Authorization"].removeprefix("Bearer ")
-    for secret in (token, "planted-secret-token", "PRIVATE KEY", body.decode().splitlines()[0]):
-        assert secret not in written

@@ -56,7 +56,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 def test_serving_certificate_is_signed_recorded_and_served(
     settings: Settings, run: Path, authority: Authority, log: EvidenceLog
 ) -> None:
-    directory = bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="# front", now=NOW)
+    directory = bootstrap.issue_serving_certificate(settings, authority, log, nginx_conf="# edge proxy", now=NOW)
 
     served = generation.read(run)
     leaf, issuing = x509.load_pem_x509_certificates(served.certificate)
@@ -65,7 +65,7 @@ def test_serving_certificate_is_signed_recorded_and_served(
     assert (run / CURRENT).resolve() == directory
     assert verifier.build_server_verifier(x509.DNSName("podtls-ca.podtls-system.svc")).verify(leaf, [issuing])
     assert x509.load_pem_x509_certificates(served.bundle) == list(authority.bundle)
-    assert served.nginx == b"# front"
+    assert served.nginx == b"# edge proxy"
     assert stat.S_IMODE((directory / KEY_FILE).stat().st_mode) == 0o400
     assert isinstance(record, CertificateRecord)
     assert (record.reason, record.pod) == ("serving certificate of the CA itself", "podtls-ca-0")

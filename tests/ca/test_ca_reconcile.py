@@ -54,7 +54,7 @@ def test_a_second_round_changes_nothing() -> None:
 
 def test_of_two_replicas_the_first_one_makes_the_authority_that_both_publish() -> None:
     class Slower(FakeControlPlane):
-        """Another replica creates the root between our look and our write."""
+        """Another replica creates the root between our read and our write."""
 
         def create_secret(self, name: str, data: object) -> None:
             if name == ROOT_SECRET:
@@ -84,7 +84,7 @@ def test_the_issuing_ca_is_renewed_after_two_thirds_of_its_life_under_the_same_r
 
 def test_an_authority_that_is_deleted_during_a_round_root_first_does_not_come_back_by_half() -> None:
     class Deleting(FakeControlPlane):
-        """Somebody deletes the root after our first look, and then the issuing CA."""
+        """Somebody deletes the root after our first read, and then the issuing CA."""
 
         def secret(self, name: str) -> Secret | None:
             found = super().secret(name)
