@@ -1,14 +1,19 @@
-"""What kube-apiserver makes of a Pod before a webhook sees it (again): its defaults, and its in-tree plugins.
+"""What kube-apiserver makes of a Pod before a webhook sees it (again): decoded, defaulted, through in-tree plugins.
 
-Written from the API reference (https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.33/) and the pages on
-admission plugins, not from our code; the cluster tier compares it with the real one.
+Defaults and the plugin ServiceAccount are the sandbox's (lab/sandbox/apiserver/defaults.py), the one stand-in for them.
+The witness is the real API server: the cluster tier sends every golden through it, those of later rounds too.
 """
 
 import copy
+import json
+import re
 from typing import Any
 
-_API_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-_API_TOKEN_VOLUME = "kube-api-access-x7k2p"
+from lab.sandbox.apiserver.defaults import admit_in_tree, set_defaults
+
+# The suffix is drawn at random; goldens need the same one each time.
+_API_TOKEN_VOLUME = re.compile(r"kube-api-access-[a-z0-9]{5}")
+_SETTLED_VOLUME = "kube-api-access-x7k2p"
 # Pointers and structs of Go that are written although they are empty.
 _KEPT_EMPTY = frozenset({"emptyDir", "securityContext", "resources"})
 # Plain booleans of Go: false is left out (omitempty).
@@ -19,13 +24,11 @@ def as_sent(pod: dict[str, Any]) -> dict[str, Any]:
     """The Pod as it arrives in a webhook: decoded, defaulted, with a ServiceAccount and its API token."""
     sent: dict[str, Any] = _without_empty(copy.deepcopy(pod))
     sent["metadata"] = {"namespace": "shop", "creationTimestamp": None, **sent.get("metadata", {})}
-    _default_spec(sent["spec"])
-    for container in _containers(sent):
-        _default_container(container)
-    for volume in sent["spec"].get("volumes", []):
-        _default_volume(volume)
-    _mount_api_token(sent)
-    return sent
+    set_defaults(sent)
+    admit_in_tree(sent, {"metadata": {"name": sent["spec"].get("serviceAccountName", "default")}})
+    settled = json.loads(_API_TOKEN_VOLUME.sub(_SETTLED_VOLUME, json.dumps(sent)))
+    assert isinstance(settled, dict)
+    return settled
 
 
 def always_pull_images(pod: dict[str, Any]) -> dict[str, Any]:
@@ -71,86 +74,3 @@ def _is_left_out(key: str, value: Any) -> bool:
     if value == {}:
         return key not in _KEPT_EMPTY
     return value is False and key in _PLAIN_BOOLEANS
-
-
-def _default_spec(spec: dict[str, Any]) -> None:
-    account = spec.get("serviceAccountName", "default")
-    defaults = {
-        "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": 30,
-        "dnsPolicy": "ClusterFirst",
-        "serviceAccountName": account,
-        "serviceAccount": account,
-        "securityContext": {},
-        "schedulerName": "default-scheduler",
-        "priority": 0,
-        "enableServiceLinks": True,
-        "preemptionPolicy": "PreemptLowerPriority",
-        "tolerations": [
-            {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
-            for key in ("not-ready", "unreachable")
-        ],
-    }
-    for key, value in defaults.items():
-        spec.setdefault(key, value)
-
-
-def _default_container(container: dict[str, Any]) -> None:
-    tag = container["image"].rpartition("/")[2].partition(":")[2]
-    container.setdefault("imagePullPolicy", "Always" if tag in ("", "latest") else "IfNotPresent")
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
-    resources = container.setdefault("resources", {})
-    if "limits" in resources:
-        resources["requests"] = {**resources["limits"], **resources.get("requests", {})}
-    for port in container.get("ports", []):
-        port.setdefault("protocol", "TCP")
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if probe in container:
-            _default_probe(container[probe])
-    for variable in container.get("env", []):
-        if "fieldRef" in variable.get("valueFrom", {}):
-            variable["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
-
-
-def _default_probe(probe: dict[str, Any]) -> None:
-    for key, value in {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}.items():
-        probe.setdefault(key, value)
-    if "httpGet" in probe:
-        probe["httpGet"].setdefault("path", "/")
-        probe["httpGet"].setdefault("scheme", "HTTP")
-
-
-def _default_volume(volume: dict[str, Any]) -> None:
-    for kind in ("projected", "configMap", "secret", "downwardAPI"):
-        if kind in volume:
-            volume[kind].setdefault("defaultMode", 420)
-    for source in volume.get("projected", {}).get("sources", []):
-        if "serviceAccountToken" in source:
-            source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
-
-
-def _mount_api_token(pod: dict[str, Any]) -> None:
-    """Admission plugin ServiceAccount: once a volume, and a mount wherever the path is free."""
-    spec = pod["spec"]
-    if spec.get("automountServiceAccountToken") is False:
-        return
-    volumes = spec.setdefault("volumes", [])
-    if not any(volume["name"] == _API_TOKEN_VOLUME for volume in volumes):
-        volumes.append({"name": _API_TOKEN_VOLUME, "projected": _api_token()})
-    for container in _containers(pod):
-        mounts = container.setdefault("volumeMounts", [])
-        if not any(mount["mountPath"] == _API_TOKEN_PATH for mount in mounts):
-            mounts.append({"name": _API_TOKEN_VOLUME, "readOnly": True, "mountPath": _API_TOKEN_PATH})
-
-
-def _api_token() -> dict[str, Any]:
-    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
-    return {
-        "defaultMode": 420,
-        "sources": [
-            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-            {"downwardAPI": {"items": [namespace]}},
-        ],
-    }
