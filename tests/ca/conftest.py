@@ -75,7 +75,7 @@ def pod_token(server: StandaloneServer) -> str:
 
 @pytest.fixture
 def api(server: StandaloneServer) -> Iterator[kube.KubernetesAPI]:
-    """The door's own connection to it."""
+    """The CA API's own connection to it."""
     connected = kube.connect({"KUBECONFIG": str(server.write_kubeconfig())})
     yield connected
     connected.close()
@@ -101,7 +101,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings, authority: Authority, cluster: FakeCluster, log: EvidenceLog) -> FlaskClient:
-    """The door, at the tests' time."""
+    """The CA API, at the tests' time."""
     return create_app(settings, lambda: authority, cluster, log, clock=lambda: NOW).test_client()
 
 
@@ -122,6 +122,8 @@ def body(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 @pytest.fixture
-def door_to(settings: Settings, authority: Authority, cluster: FakeCluster) -> Callable[[EvidenceLog], FlaskClient]:
-    """The door with another evidence log."""
+def client_with_log(
+    settings: Settings, authority: Authority, cluster: FakeCluster
+) -> Callable[[EvidenceLog], FlaskClient]:
+    """The CA API with another evidence log."""
     return lambda log: create_app(settings, lambda: authority, cluster, log, clock=lambda: NOW).test_client()

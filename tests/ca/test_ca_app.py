@@ -272,14 +272,14 @@ def test_nothing_is_signed_while_the_api_server_is_down(
 )
 def test_nothing_leaves_while_the_log_is_full(
     changes: dict[str, Any],
-    door_to: Callable[[EvidenceLog], FlaskClient],
+    client_with_log: Callable[[EvidenceLog], FlaskClient],
     headers: dict[str, str],
     body: bytes,
     cluster: FakeCluster,
 ) -> None:
     cluster.pods["shop", "payments-1"] = pod_object(**changes)
 
-    answer = enroll(door_to(EvidenceLog(FULL)), headers, body)
+    answer = enroll(client_with_log(EvidenceLog(FULL)), headers, body)
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "2"

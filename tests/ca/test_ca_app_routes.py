@@ -102,8 +102,10 @@ def test_replica_with_key_and_log_is_ready(client: FlaskClient) -> None:
     assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
 
-def test_replica_that_cannot_record_is_not_ready(door_to: Callable[[EvidenceLog], FlaskClient], tmp_path: Path) -> None:
-    answer = door_to(EvidenceLog(tmp_path / "no" / "such" / "log")).get("/readyz")
+def test_replica_that_cannot_record_is_not_ready(
+    client_with_log: Callable[[EvidenceLog], FlaskClient], tmp_path: Path
+) -> None:
+    answer = client_with_log(EvidenceLog(tmp_path / "no" / "such" / "log")).get("/readyz")
 
     assert answer.status_code == 503
     assert "No such file" in answer.text

@@ -118,11 +118,11 @@ def test_event_that_cannot_be_posted_is_logged_and_changes_nothing(
 
 
 def test_refusal_that_could_not_be_recorded_has_no_event(
-    door_to: Callable[[EvidenceLog], FlaskClient], headers: dict[str, str], body: bytes, cluster: FakeCluster
+    client_with_log: Callable[[EvidenceLog], FlaskClient], headers: dict[str, str], body: bytes, cluster: FakeCluster
 ) -> None:
     cluster.pods.clear()
 
-    status, said = refuse(door_to(EvidenceLog(Path("/dev/full"))), headers, body)
+    status, said = refuse(client_with_log(EvidenceLog(Path("/dev/full"))), headers, body)
 
     assert (status, "No space left on device" in said) == (503, True)
     assert cluster.events == {}

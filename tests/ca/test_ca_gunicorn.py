@@ -1,10 +1,8 @@
 """The CA as it runs: gunicorn on a unix socket, a real API server behind it, real records, real signals."""
 
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,22 +24,9 @@ from ca.authority import creation
 from contract.names import PATH_ENROLL, PATH_NAMES, TYPE_PEM_CHAIN
 from lab.sandbox.apiserver.standalone import StandaloneServer
 from tests.ca.world import ADDRESS, TRUST_DOMAIN, body_of, request_der
+from tests.serving.gunicorn_process import UnixConnection
 
 pytestmark = pytest.mark.integration
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket, as the edge proxy speaks it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        # A failure closes it: ask() calls close().
-        self.sock.connect(str(self._path))
 
 
 @dataclass
@@ -57,13 +42,9 @@ class RunningCA:
         self, method: str, path: str, headers: dict[str, str], body: bytes = b""
     ) -> tuple[int, dict[str, str], bytes]:
         """One request over a connection of its own."""
-        connection = _UnixConnection(self.socket)
-        try:
-            connection.request(method, path, body=body, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
+        with UnixConnection(self.socket) as connection:
+            response, content = connection.ask(method, path, body, headers)
+        return response.status, dict(response.getheaders()), content
 
     def enroll(self, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Enroll with a new key."""
@@ -177,7 +158,7 @@ def test_metrics_are_those_of_all_workers(running: RunningCA, headers: dict[str,
 
 
 def test_chunked_body_over_the_limit_is_refused(running: RunningCA, headers: dict[str, str]) -> None:
-    connection = _UnixConnection(running.socket)
+    connection = UnixConnection(running.socket)
     chunks = iter([b"a" * 16_384] * 5)
 
     connection.request("POST", PATH_ENROLL, body=chunks, headers=headers, encode_chunked=True)
@@ -243,18 +224,6 @@ def test_ca_without_its_authority_does_not_start_and_says_why(environment: dict[
 
     assert process.returncode != 0
     assert "nowhere/tls.crt: No such file or directory" in said.decode()
-
-
-def test_ca_that_cannot_listen_leaves_no_counters_behind(environment: dict[str, str], folder: Path) -> None:
-    counters = folder / "counters"
-    counters.mkdir()
-    told = {**environment, "PODTLS_SOCKET": str(folder / "none/app.sock"), "PROMETHEUS_MULTIPROC_DIR": str(counters)}
-
-    with _gunicorn(told) as process:
-        _, said = process.communicate(timeout=60)
-
-    assert "Can't connect to" in said.decode()
-    assert not counters.exists()
 
 
 def test_nothing_secret_is_said_on_stderr(running: RunningCA, headers: dict[str, str]) -> None:

@@ -13,9 +13,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from pathlib import Path
-from socket import AF_UNIX, socket
 from typing import Any
 
 import jsonpatch
@@ -29,6 +27,7 @@ from tests.injector.authority import Authority
 from tests.injector.processes import eventually, free_port, serving, with_nginx
 from tests.injector.unprivileged import ROOT, command, own, user
 from tests.integration.stack import WebhookEndpoint, webhook_endpoint
+from tests.serving.gunicorn_process import is_ok
 
 ZONE = "localhost"
 ADDRESS = "127.0.0.1"
@@ -189,19 +188,10 @@ def _gunicorn(directory: Path, environ: dict[str, str]) -> "Iterator[subprocess.
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(arguments, cwd=ROOT, env=environ, stdout=output, stderr=output)
     try:
-        eventually(lambda: process.poll() is not None or _is_ready(directory / "s"), directory / "output", seconds=60)
+        eventually(
+            lambda: process.poll() is not None or is_ok(directory / "s", "/readyz"), directory / "output", seconds=60
+        )
         yield process
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _is_ready(path: Path) -> bool:
-    connection = HTTPConnection("localhost", timeout=20)
-    with socket(AF_UNIX) as connection.sock:
-        try:
-            connection.sock.connect(str(path))
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
