@@ -1,6 +1,6 @@
 """`python -m lab.demo`, which `make demo` runs: options in, exit code out.
 
-Outside of a sandbox it enters one; the story is told inside.
+Outside of a sandbox it enters one; the demo runs inside.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import click
 
 from contract.names import EXIT_CONFIGURATION, EXIT_REFUSED, EXIT_UNAVAILABLE
 from lab.demo.cluster import running_cluster
-from lab.demo.keep import say_what_to_try
+from lab.demo.keep import show_what_to_try
 from lab.demo.show import Show
 from lab.demo.story import Story
 from lab.sandbox.errors import AdmissionError, DemoError, ManifestError, SandboxError
@@ -64,39 +64,39 @@ def demo(filename: Path | None, *, keep: bool) -> int:
         load_workloads(manifest)
         if not enclosure.is_inside():
             enclosure.enter(["-P", "-m", "lab.demo", "-f", str(manifest), *(["--keep"] if keep else [])])
-        return _tell(manifest, keep=keep)
+        return _run_story(manifest, keep=keep)
     except SandboxError as error:
-        return _say(error, EXIT_UNAVAILABLE)
+        return _print_error(error, EXIT_UNAVAILABLE)
     except ManifestError as error:
-        return _say(error, EXIT_CONFIGURATION)
+        return _print_error(error, EXIT_CONFIGURATION)
     except AdmissionError as error:
-        return _say(error, EXIT_REFUSED)
+        return _print_error(error, EXIT_REFUSED)
     except DemoError as error:
-        return _say(error, _FAILED)
+        return _print_error(error, _FAILED)
     except KeyboardInterrupt:
         return _INTERRUPTED
 
 
-def _tell(manifest: Path, *, keep: bool) -> int:
+def _run_story(manifest: Path, *, keep: bool) -> int:
     # A shell without job control starts what is in the background with SIGINT ignored; ours is the way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     show = Show()
     with running_cluster() as cluster:
         story = Story(cluster, show)
-        setup = story.tell(manifest)
+        setup = story.run(manifest)
         show.step(f"{story.proven} proofs held, {len(story.failed)} failed")
         for claim in story.failed:
             show.line(f"FAILED: {claim}", "bold red")
         for line in NOT_PROVEN.splitlines():
             show.line(line, "dim")
         if keep:
-            say_what_to_try(show, cluster, setup)
+            show_what_to_try(show, cluster, setup)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     return _FAILED if story.failed else 0
 
 
-def _say(error: DemoError, code: int) -> int:
+def _print_error(error: DemoError, code: int) -> int:
     click.echo(f"demo: {error}", err=True)
     return code
 

@@ -18,7 +18,7 @@ _FOLDER: Final = f"{RUN_DIRECTORY}/{CURRENT}"
 _OWN_FILES: Final = f"--cert {_FOLDER}/{CERTIFICATE_FILE} --key {_FOLDER}/{KEY_FILE}"
 
 
-def say_what_to_try(show: Show, cluster: DemoCluster, setup: ProofSetup) -> None:
+def show_what_to_try(show: Show, cluster: DemoCluster, setup: ProofSetup) -> None:
     """Commands that can be copied; each is one line."""
     show.step("Everything goes on running, until Ctrl-C. To try in another terminal")
     show.line("# Ways in; copy these first", "dim")

@@ -1,4 +1,4 @@
-"""Who plays in the proofs: the pod that serves TLS behind a Service, and the pod that dials it in plaintext. Pure."""
+"""The two sides of the proofs: a pod that serves TLS behind a Service, and a pod that dials it in plaintext. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def visit(server: Server, service: str) -> Client:
 
 
 def impostor(server: Server) -> Object:
-    """A Service without a selector: whoever may write its endpoints may lead it anywhere, say to the server's pods.
+    """A Service without a selector: who may write its endpoints can lead it anywhere, for example to the server's pods.
 
     No pod is chosen by it, so the CA gives nobody a certificate of its name.
     """

@@ -1,6 +1,6 @@
 """The demo from its first to its last line: each step started, shown and proven, in the order of a real enrollment.
 
-How things look is show.py's; what they prove is proofs.py's, renewal.py's and patch_log.py's.
+How things look is show.py's; what they prove is decided in proofs/.
 """
 
 import time
@@ -32,7 +32,7 @@ ENROLL: Final = {INJECT: "enabled"}
 
 @dataclass(slots=True)
 class Story:
-    """One run: what runs, where it is shown, and what came of it."""
+    """One run of the demo: its cluster, its console, and the results of its proofs."""
 
     cluster: DemoCluster
     show: Show
@@ -41,10 +41,10 @@ class Story:
     proven: int = 0
     serials: dict[int, str] = field(default_factory=dict)
 
-    def tell(self, manifest: Path) -> refusals.ProofSetup:
+    def run(self, manifest: Path) -> refusals.ProofSetup:
         """All of it. Raises DemoError where it cannot go on; a proof that failed is in `failed`."""
         objects = load_workloads(manifest)
-        self._raise_control_plane()
+        self._start_control_plane()
         self._enroll(objects)
         setup = self._choose_peers()
         served = self._show_identities(setup)
@@ -62,7 +62,7 @@ class Story:
         self._read_log()
         return setup
 
-    def _raise_control_plane(self) -> None:
+    def _start_control_plane(self) -> None:
         show, cluster = self.show, self.cluster
         show.step("The control plane starts: our manifests, as pods")
         pods: list[Admitted] = []
@@ -108,7 +108,7 @@ class Story:
             _show_admission(self.show, admitted)
 
     def _choose_peers(self) -> refusals.ProofSetup:
-        """Choose who plays in the proofs, and bring in the visitor."""
+        """Choose the two sides of the proofs, and start the visitor."""
         cluster = self.cluster
         pods = [each.pod for each in self.enrolled]
         server = find_server(cluster.api.services(), pods)

@@ -1,4 +1,4 @@
-"""What can go wrong in the demo: one small hierarchy. The stand-in's HTTP status hints become metav1.Status bodies."""
+"""What can go wrong in the demo: one small hierarchy. The stand-in API server answers with their http_status."""
 
 
 class DemoError(Exception):
@@ -44,7 +44,7 @@ class AdmissionError(DemoError):
 
 
 class WebhookCallError(DemoError):
-    """The webhook did not answer, or not as kube-apiserver would accept it."""
+    """The webhook did not respond, or not in a way that kube-apiserver accepts."""
 
     http_status = 500
 
@@ -56,7 +56,7 @@ class SandboxError(DemoError):
 
 
 class ContainerError(DemoError):
-    """A pod or container of it cannot be run here, or did not become ready; names pod, container and reason."""
+    """A pod or one of its containers cannot run here, or did not become ready; names pod, container and reason."""
 
     http_status = 422
 

@@ -22,7 +22,7 @@ from lab.sandbox.services.proxy import Backend, ServiceName, ServiceProxy
 from lab.sandbox.state import ClusterState
 
 _SECONDS: Final = 10
-_FIRST_PAUSE_SECONDS: Final = 1.0  # kubelet waits 10 s before a first restart; who watches a demo should not
+_FIRST_PAUSE_SECONDS: Final = 1.0  # kubelet waits 10 s before a first restart; nobody should wait so long for a demo
 _Result = TypeVar("_Result")
 
 
@@ -100,7 +100,7 @@ class _Loop:
         self._loop.call_soon_threadsafe(function)
 
     def stop(self) -> None:
-        """Cancel what is still going on, and end."""
+        """Cancel all other tasks, and end."""
         self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_SECONDS)

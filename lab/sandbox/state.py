@@ -25,7 +25,7 @@ class ClusterState(Protocol):
         ...
 
     def update_pod_status(self, namespace: str, name: str, status: Manifest) -> None:
-        """Replace `status` of the pod; a pod that is gone is no error."""
+        """Replace `status` of the pod; does nothing when the pod is gone."""
         ...
 
     def create_token(self, pod: Manifest, audience: str, seconds: int) -> str:

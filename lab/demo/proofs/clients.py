@@ -1,6 +1,6 @@
-"""Clients for the proofs: each asks a pod's TLS port once, honestly or not, and says what application bytes came back.
+"""Clients for the proofs: each asks a pod's TLS port once, honestly or not, and returns the application bytes.
 
-They judge nothing; proofs.py does. Every wait has an end.
+They judge nothing; refusals.py does. Every wait has an end.
 """
 
 import http.client
@@ -79,7 +79,7 @@ def ask(target: Target, identity: Identity | None) -> Attempt:
 
 
 def ask_in_plaintext(target: Target) -> Attempt:
-    """Speak HTTP to the TLS port. A TLS alert is no application byte and is left out."""
+    """Speak HTTP to the TLS port. A TLS alert is not application data and is left out."""
     try:
         with socket.create_connection(target.address, timeout=SECONDS) as connection:
             received, ended = _exchange(connection, target.request)
@@ -102,8 +102,8 @@ def ask_again(connection: http.client.HTTPConnection) -> Attempt:
     """Ask on a held connection."""
     try:
         connection.request("GET", "/")
-        answer = connection.getresponse()
-        return Attempt(answer.read(), f"HTTP {answer.status}")
+        response = connection.getresponse()
+        return Attempt(response.read(), f"HTTP {response.status}")
     except (OSError, http.client.HTTPException) as error:
         return Attempt(b"", f"the connection was cut: {error!r}")
 

@@ -1,4 +1,4 @@
-"""The proof that the evidence is whole: every patch and certificate of the demo stands in the logs, and they agree."""
+"""The proof that the evidence is whole: every patch and certificate of the demo is in the logs, and they agree."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def _patches(named: Mapping[str, str], records: Iterable[Record], torn: list[Tor
         bool(named) and not missing and not torn,
         (
             f"{len(named)} pods, each with its record id in {STATUS}; missing: {', '.join(missing) or 'none'}",
-            f"lines that are no record: {len(torn)}",
+            f"lines that are not a record: {len(torn)}",
         ),
     )
 

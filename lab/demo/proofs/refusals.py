@@ -1,7 +1,7 @@
-"""Proofs by trying: what must work works, what must be refused is refused, and the reason is shown.
+"""Proofs by trying: the app's traffic works, everything else is refused, and the reason is shown.
 
-Evidence is bytes received and Nginx's own log; never an exit code of a client. Renewal and the patch log have rooms of
-their own.
+Evidence is bytes received and Nginx's own log, never an exit code of a client. Renewal and the patch log have modules
+of their own.
 """
 
 import subprocess
@@ -39,7 +39,7 @@ except OSError as error:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A claim, whether trying it bore it out, and what was seen."""
+    """A claim, whether it held when it was tried, and what was seen."""
 
     claim: str
     held: bool
@@ -55,7 +55,7 @@ class Recording(Protocol):
 
 
 class World(Protocol):
-    """What a person with kubectl and a look at the wires could see and do."""
+    """What a person with kubectl and access to the wires could see and do."""
 
     def log(self, namespace: str, pod: str, container: str) -> str:
         """All that a container wrote."""
@@ -78,7 +78,7 @@ class World(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProofSetup:
-    """Who plays: the pod that serves, the pod that dials, and how to reach the former with the latter's files."""
+    """What the proofs need: the pods that serve and dial, and how to reach the first with the other's files."""
 
     world: World
     server: Server

@@ -1,4 +1,4 @@
-"""Mutating admission as kube-apiserver does it: which webhooks see a pod, what they are sent, what counts as an answer.
+"""Mutating admission as kube-apiserver does it: which webhooks see a pod, what they get, which responses count.
 
 Source: Kubernetes "Dynamic Admission Control", admissionregistration.k8s.io/v1; AdmissionReview v1.
 The wire is webhook_client.py's.
@@ -50,7 +50,7 @@ class ReviewSender(Protocol):
     """Carries a review to a webhook."""
 
     def send(self, webhook: WebhookEntry, body: bytes) -> bytes:
-        """The body of the 200 answer. Raises WebhookCallError when there is none."""
+        """The body of the 200 response. Raises WebhookCallError when there is none."""
         ...
 
 
@@ -74,7 +74,7 @@ def parse_configuration(raw: Mapping[str, Any]) -> tuple[WebhookEntry, ...]:
     return tuple(_parse_webhook(entry) for entry in raw["webhooks"])
 
 
-def chosen(webhooks: Iterable[WebhookEntry], namespace: Labels) -> tuple[WebhookEntry, ...]:
+def choose_webhooks(webhooks: Iterable[WebhookEntry], namespace: Labels) -> tuple[WebhookEntry, ...]:
     """The entries that are called for the creation of a pod in a namespace with these labels, in order.
 
     Raises ManifestError for a selector that the API server would not have stored.
@@ -91,7 +91,7 @@ def admit(
 ) -> Admitted:
     """Ask each webhook in turn and apply its patch.
 
-    Raises AdmissionError when one denies, or does not answer properly and its failurePolicy is Fail.
+    Raises AdmissionError when one denies, or when its response does not count and its failurePolicy is Fail.
     """
     admitted = Admitted(pod)
     for webhook in webhooks:
@@ -168,8 +168,8 @@ def _covers_pod_creation(rule: Mapping[str, Any]) -> bool:
 
 def _call(webhook: WebhookEntry, pod: Object, user_info: Mapping[str, Any], sender: ReviewSender) -> Admitted:
     review = review_of(pod, user_info)
-    answer = sender.send(webhook, json.dumps(review, separators=(",", ":")).encode())
-    response = _verified_response(answer, review["request"]["uid"])
+    body = sender.send(webhook, json.dumps(review, separators=(",", ":")).encode())
+    response = _verified_response(body, review["request"]["uid"])
     if not response["allowed"]:
         message = (response.get("status") or {}).get("message") or "without explanation"
         raise AdmissionError(f'admission webhook "{webhook.name}" denied the request: {message}')
@@ -186,10 +186,10 @@ def _call(webhook: WebhookEntry, pod: Object, user_info: Mapping[str, Any], send
     )
 
 
-def _verified_response(answer: bytes, uid: str) -> dict[str, Any]:
+def _verified_response(body: bytes, uid: str) -> dict[str, Any]:
     """What VerifyAdmissionResponse of the API server checks."""
     try:
-        review = json.loads(answer)
+        review = json.loads(body)
         kind = (review["apiVersion"], review["kind"])
         response: dict[str, Any] = review["response"]
         given_uid, _ = response["uid"], response["allowed"]

@@ -1,4 +1,4 @@
-"""What the stand-in API server answers to which request: the few resources that our CA, a kubelet and tests ask for.
+"""How the stand-in API server answers a request: the few resources that our CA, a kubelet and tests ask for.
 
 Source: Kubernetes API, core/v1, coordination.k8s.io/v1 Lease, authentication.k8s.io/v1 TokenReview and TokenRequest.
 Every error is a metav1.Status. Objects are apiserver.py's, HTTP is listener.py's.
@@ -33,7 +33,7 @@ _PATH: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request taken apart: what of the API it names, and its body. What it does not name is empty."""
+    """The namespace and name in a request's path ("" when it has none), and its body."""
 
     namespace: str
     name: str
@@ -95,7 +95,7 @@ def _find_route(method: str, resource: str, *, has_name: bool) -> tuple[str, Han
 
 
 def _review_token(api: APIServer, call: Call) -> tuple[HTTPStatus, Object]:
-    """TokenReview v1. No audiences means the API server's own; a bad token is an answer, not an error."""
+    """TokenReview v1. No audiences means the API server's own; a bad token is a result, not an error."""
     review = call.parse_body()
     spec = review["spec"]
     try:

@@ -1,4 +1,4 @@
-"""The stand-in API server without its HTTP: what an admin applies, what becomes of it, and what the kubelet may read.
+"""The stand-in API server without its HTTP: what an admin applies, which pods come of it, what a kubelet reads.
 
 Objects are store.py's, policy is admission.py's, HTTP is api.py's; nothing here listens on a port or starts a process.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from lab.sandbox.apiserver.admission import Admitted, ReviewSender, admit, chosen, parse_configuration
+from lab.sandbox.apiserver.admission import Admitted, ReviewSender, admit, choose_webhooks, parse_configuration
 from lab.sandbox.apiserver.controllers import PodRequest, expand
 from lab.sandbox.apiserver.defaults import admit_in_tree, set_defaults
 from lab.sandbox.apiserver.store import Object, Store
@@ -37,7 +37,7 @@ API_PORT: Final = 6443
 class APIServer:
     """Applies manifests as an admin would; a ClusterState for the kubelet. Safe to use from several threads.
 
-    `static_tokens` are bearer tokens that are no service account's, with their userInfo (kube-apiserver's
+    `static_tokens` are bearer tokens of other users than service accounts, with their userInfo (kube-apiserver's
     --token-auth-file).
     """
 
@@ -112,7 +112,7 @@ class APIServer:
         return self.store.get("Secret", namespace, name)
 
     def update_pod_status(self, namespace: str, name: str, status: dict[str, Any]) -> None:
-        """Replace a pod's status; a pod that is gone is no error."""
+        """Replace a pod's status; does nothing when the pod is gone."""
         with contextlib.suppress(NotFoundError):
             self.store.replace("Pod", namespace, name, {"status": status})
 
@@ -146,7 +146,7 @@ class APIServer:
         webhooks = (
             webhook
             for configuration in self.store.list("MutatingWebhookConfiguration")
-            for webhook in chosen(parse_configuration(configuration), namespace["metadata"]["labels"])
+            for webhook in choose_webhooks(parse_configuration(configuration), namespace["metadata"]["labels"])
         )
         admitted = admit(pod, request.user_info, webhooks, self._sender)
         set_defaults(admitted.pod)

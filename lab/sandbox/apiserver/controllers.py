@@ -1,4 +1,4 @@
-"""The controllers of the stand-in: what a Deployment or StatefulSet becomes, pod for pod, and who asks for it.
+"""The controllers of the stand-in: the pods that a Deployment or StatefulSet becomes, and who creates them.
 
 Source: pkg/controller/deployment and statefulset of Kubernetes, seen on a cluster.
 Pure; admission and storage are elsewhere.
@@ -24,7 +24,7 @@ ADMIN: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:
-    """A pod somebody asks the API server to create: the pod as sent, and the asker's userInfo."""
+    """A request to create a pod: the pod as sent, and the userInfo of the caller."""
 
     pod: Object
     user_info: dict[str, Any]
@@ -54,7 +54,8 @@ def _deployment_pods(deployment: Object) -> tuple[PodRequest, ...]:
     labels = {"pod-template-hash": template_hash}
     return tuple(
         PodRequest(
-            _pod(deployment, owner, {"generateName": f"{replica_set}-"}, labels), controller("replicaset-controller")
+            _pod(deployment, owner, {"generateName": f"{replica_set}-"}, labels),
+            controller_user("replicaset-controller"),
         )
         for _ in range(_replicas(deployment))
     )
@@ -65,7 +66,7 @@ def _stateful_set_pods(stateful_set: Object) -> tuple[PodRequest, ...]:
     owner = _owner("StatefulSet", name, stateful_set["metadata"]["uid"])
     revision = f"{name}-{_hash(stateful_set['spec']['template'])}"
     return tuple(
-        PodRequest(_stateful_pod(stateful_set, owner, revision, index), controller("statefulset-controller"))
+        PodRequest(_stateful_pod(stateful_set, owner, revision, index), controller_user("statefulset-controller"))
         for index in range(_replicas(stateful_set))
     )
 
@@ -120,7 +121,7 @@ def _owner(kind: str, name: str, uid: str) -> Object:
     }
 
 
-def controller(name: str) -> dict[str, Any]:
+def controller_user(name: str) -> dict[str, Any]:
     """UserInfo of one of kube-controller-manager's controllers, each with its own service account's token."""
     user = service_account_user(CONTROLLER_NAMESPACE, name, str(uuid.uuid5(uuid.NAMESPACE_DNS, name)))
     return user | {"extra": {f"{EXTRA}credential-id": [f"JTI={uuid.uuid4()}"]}}

@@ -48,7 +48,7 @@ def _set_event() -> threading.Event:
 
 @dataclass(slots=True)
 class Faults:
-    """How the server misbehaves: not at all, until somebody changes a field. It may be changed while it runs."""
+    """How the server misbehaves. By default it does not; fields may be changed while it runs."""
 
     status: int | None = None  # every response has this status
     garbage: bytes | None = None  # every response has this body, and status 200
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.listener.connections += 1
 
     def do_GET(self) -> None:
-        """Take a request, and answer it unless a fault says otherwise."""
+        """Respond to a request, unless a fault says otherwise."""
         faults = self.listener.faults
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if faults.cuts:

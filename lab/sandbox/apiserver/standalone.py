@@ -46,7 +46,7 @@ class StandaloneServer:
 
 @contextmanager
 def serve_alone(folder: Path) -> Iterator[StandaloneServer]:
-    """Serve on loopback until the block ends; what belongs to it is written into the folder."""
+    """Serve on loopback until the block ends; its bundle is written into the folder."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     authority.cert_pem.write_to_path(folder / "server-ca.crt")

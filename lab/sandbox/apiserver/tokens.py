@@ -51,7 +51,7 @@ class TokenIssuer:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def authenticate(self, unverified_token: str, audiences: Sequence[str] = (ISSUER,)) -> Caller:
-        """Who holds this token, and for which of these audiences it is meant.
+        """Who holds this token, and which of these audiences it is for.
 
         Raises UnauthorizedError with the reason, worded as the API server does.
         """

@@ -49,7 +49,7 @@ class PodSandbox:
         return self.network.address
 
     def start_container(self, container: Manifest) -> Process:
-        """Start it. Raises ContainerError saying what of its manifest cannot be had, or why it did not start."""
+        """Start it. Raises ContainerError: what of its manifest is not supported, or why it did not start."""
         place = environment.Place(self.address, GATEWAY)
         variables = environment.build(container, self.pod, place, self.node.state)
         security = parse_security(container, self.pod)
@@ -81,7 +81,7 @@ class PodSandbox:
 def make_pod_sandbox(pod: Manifest, node: NodeResources) -> PodSandbox:
     """Make a pod's namespaces, its place in the network, and its volumes, those of ConfigMaps and the like still empty.
 
-    Raises ContainerError for what the demo does not have, SandboxError for what the machine refuses.
+    Raises ContainerError for what the demo does not support, SandboxError for what the machine refuses.
     """
     spec = pod["spec"]
     if refused := [key for key in _REFUSED if spec.get(key)]:
@@ -122,7 +122,7 @@ def _own_steps(container: Manifest, security: Security, directory: Path) -> tupl
 
 
 def _mounts(container: Manifest, volumes: Volumes, variables: Mapping[str, str]) -> tuple[Step, ...]:
-    """A container's volumes at their paths. Raises ContainerError for a volume that the pod has not."""
+    """A container's volumes at their paths. Raises ContainerError for a volume that the pod does not have."""
     return tuple(
         Bind(
             mount["mountPath"],

@@ -28,7 +28,7 @@ class Place:
 def build(container: Manifest, pod: Manifest, place: Place, state: ClusterState) -> dict[str, str]:
     """The environment of a container: image's, Services', envFrom's, then env's, in order.
 
-    Raises ContainerError naming the variable that cannot be had.
+    Raises ContainerError naming the variable that has no value.
     """
     spec = pod["spec"]
     environment = {"PATH": _PATH, "HOME": "/", "HOSTNAME": hostname(pod)}
@@ -51,7 +51,7 @@ def build(container: Manifest, pod: Manifest, place: Place, state: ClusterState)
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Replace $(NAME) by what is known of it; `$$` is a dollar, and what is not known stays as it is written."""
+    """Replace $(NAME) by its value; `$$` is a dollar, and an unknown name stays as it is written."""
 
     def replace(found: re.Match[str]) -> str:
         if found[1] is None:
@@ -73,7 +73,7 @@ def command_line(container: Manifest, environment: Mapping[str, str]) -> list[st
 
 
 def field(pod: Manifest, path: str, place: Place) -> str:
-    """A field of the downward API. Raises KeyError for one that is not."""
+    """A field of the downward API. Raises KeyError for an unknown one."""
     if found := _SUBSCRIPT.fullmatch(path):
         return str((pod["metadata"].get(found[1]) or {}).get(found[2], ""))
     if path in {"metadata.labels", "metadata.annotations"}:
@@ -105,7 +105,7 @@ def _escape(value: str) -> str:
 
 
 def _service_links(services: Iterable[Manifest]) -> dict[str, str]:
-    """KUBERNETES_SERVICE_HOST and _PORT, by which clients inside find the API server; other links nobody needs here."""
+    """KUBERNETES_SERVICE_HOST and _PORT, by which clients in the pod find the API server; nobody needs other links."""
     for service in services:
         if (service["metadata"]["namespace"], service["metadata"]["name"]) == ("default", "kubernetes"):
             address, port = service["spec"]["clusterIP"], str(service["spec"]["ports"][0]["port"])

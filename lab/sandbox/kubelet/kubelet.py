@@ -16,7 +16,7 @@ from lab.sandbox.kubelet.runner import RunningProcess
 from lab.sandbox.linux import enclosure
 from lab.sandbox.state import Manifest
 
-# What the demo stands in for without proving it; the story prints this.
+# What the sandbox imitates without proving it; the demo prints this.
 NOT_PROVEN: Final = """\
 What this sandbox does not prove (the cluster tests do):
   - images: `image` is not used; this machine's programs and our Python run instead, so `command` must be given

@@ -17,12 +17,12 @@ from lab.sandbox.errors import ContainerError
 from lab.sandbox.state import Manifest
 
 Execute = Callable[[list[str], float], "subprocess.CompletedProcess[str]"]
-_ANSWER_BYTES: Final = 4096
+_BODY_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What to ask, how often, and how many answers make up one's mind."""
+    """What to ask, how often, and how many results in a row decide."""
 
     action: Manifest
     initial_delay: float
@@ -89,7 +89,7 @@ class Watch:
         return self.probe is not None and self.bad >= self.probe.failures
 
     def note(self, why: str, period: float) -> None:
-        """Count an answer and set the next date."""
+        """Count a result and set the next time."""
         self.why = why
         self.good, self.bad = (0, self.bad + 1) if why else (self.good + 1, 0)
         self._due = time.monotonic() + period
@@ -97,10 +97,10 @@ class Watch:
 
 def _ask_command(probe: Probe, execute: Execute) -> str:
     try:
-        answer = execute(list(probe.action["exec"]["command"]), probe.timeout)
+        done = execute(list(probe.action["exec"]["command"]), probe.timeout)
     except subprocess.TimeoutExpired:
         return f"no answer for {probe.timeout:g} s"
-    return "" if answer.returncode == 0 else f"exit code {answer.returncode}: {(answer.stdout + answer.stderr).strip()}"
+    return "" if done.returncode == 0 else f"exit code {done.returncode}: {(done.stdout + done.stderr).strip()}"
 
 
 def _ask_socket(probe: Probe, container: Manifest, address: str) -> str:
@@ -123,9 +123,9 @@ def _ask_http(probe: Probe, container: Manifest, address: str) -> str:
     headers = {header["name"]: header["value"] for header in action.get("httpHeaders") or []}
     with contextlib.closing(connection):
         connection.request("GET", action.get("path") or "/", headers={"User-Agent": "kube-probe/podtls", **headers})
-        answer = connection.getresponse()
-        answer.read(_ANSWER_BYTES)
-    return "" if 200 <= answer.status < 400 else f"HTTP status {answer.status}"
+        response = connection.getresponse()
+        response.read(_BODY_BYTES)
+    return "" if 200 <= response.status < 400 else f"HTTP status {response.status}"
 
 
 def _port(port: Any, container: Manifest) -> int:

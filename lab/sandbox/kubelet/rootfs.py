@@ -1,4 +1,4 @@
-"""What a container sees as its root: steps that launch.py takes, in order. Pure but for asking what the host has.
+"""What a container sees as its root: the steps that launch.py takes. Pure but for reading which folders the host has.
 
 No image is unpacked: the host's folders stand in for it, read-only, in a root of memory of its own; what must be the
 container's own (hosts, resolv.conf, volumes, users) is put over it at the very paths of the Pod.
@@ -190,7 +190,7 @@ def _below(host: Path, folder: str, *, but: str) -> list[str]:
 
 
 def _uncovered(folders: Iterable[str], covered: Sequence[PurePosixPath]) -> list[str]:
-    """The folders that none of the others, nor what is bound already, holds."""
+    """The folders that are not below another one, nor below what is bound already."""
     kept: list[str] = []
     for folder in sorted(folders, key=len):
         if not _covers((*covered, *kept), folder):

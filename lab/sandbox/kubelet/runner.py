@@ -175,7 +175,7 @@ class Runner:
         return code, "Completed" if code == 0 else "Error", message or killed_for
 
     def _watch(self, process: RunningProcess) -> tuple[int, str]:
-        """Probe until it ends; its exit code, and which probe had it killed."""
+        """Probe until it ends. Returns its exit code, and the probe because of which it was killed."""
         killed_for = self._watch_startup(process, Watch(self._probes["startupProbe"]))
         if not killed_for:
             liveness, readiness = (Watch(self._probes[name]) for name in ("livenessProbe", "readinessProbe"))
@@ -206,13 +206,13 @@ class Runner:
         while process.wait(min(liveness.seconds_left(_POLL_SECONDS), readiness.seconds_left(_POLL_SECONDS))) is None:
             if self._ask_if_due(process, liveness) and liveness.gave_up():
                 return f"liveness probe failed: {liveness.why}"
-            # Until it is ready for the first time no answer but a good one has a consequence, so we may ask often.
+            # Before it is ready for the first time only a success has a consequence, so we may probe often.
             if self._ask_if_due(process, readiness, impatient=not self.ready) is not None:
                 self._set_ready(readiness.good >= readiness.successes() or (self.ready and not readiness.gave_up()))
         return ""
 
     def _ask_if_due(self, process: RunningProcess, watch: Watch, *, impatient: bool = False) -> str | None:
-        """None when it is not yet time, else the answer of `ask`."""
+        """None when it is not due yet, else the result of `ask`."""
         if watch.probe is None or watch.seconds_left(1) > 0:
             return None
         why = ask(watch.probe, self.container, self.address, process.execute)

@@ -1,4 +1,4 @@
-"""What really is on a pod's wire: frames of its veth put together into streams, TLS records told apart from plaintext.
+"""What is really on a pod's wire: joins the frames of its veth to streams, and tells TLS records from plaintext.
 
 Sources: RFC 8446 section 5.1 (TLS records), RFC 9293 (TCP), packet(7). Only TCP over IPv4; the pods have nothing else.
 """
@@ -29,7 +29,7 @@ End = tuple[str, int]
 
 @dataclass(slots=True)
 class Stream:
-    """One direction of one connection. `plaintext` holds the first bytes that are no TLS record."""
+    """One direction of one connection. `plaintext` holds the first bytes that are not a TLS record."""
 
     source: End
     destination: End
@@ -120,7 +120,7 @@ class Wire:
         self._unknown = 0
 
     def feed(self, frame: bytes) -> None:
-        """Take one Ethernet frame; what is not TCP over IPv4 is passed over."""
+        """Take one Ethernet frame; anything but TCP over IPv4 is ignored."""
         for source, destination, sequence, flags, payload in _parse(frame):
             ends = (source, destination)
             if flags & _SYN:
@@ -154,7 +154,7 @@ class Capture:
         with contextlib.ExitStack() as unless_bound:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
             unless_bound.callback(self._socket.close)
-            with contextlib.suppress(PermissionError):  # The system's own limit then stands, and losses are counted.
+            with contextlib.suppress(PermissionError):  # The system's own limit applies then, and losses are counted.
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
             self._socket.settimeout(_WAIT_SECONDS)
             self._socket.bind((interface, _ETH_P_ALL))
@@ -163,7 +163,7 @@ class Capture:
         self._thread.start()
 
     def stop(self) -> Report:
-        """End it, once what has arrived is read."""
+        """Read the frames that have arrived, then end."""
         self._ending.set()
         self._thread.join()
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)

@@ -1,4 +1,4 @@
-"""The outer sandbox: new user, mount, network and pid namespaces in which the whole demo lives, without root.
+"""The outer sandbox: new user, mount, network and pid namespaces in which the whole demo runs, without root.
 
 Its first process is the demo itself, and the kernel ends all others with it: nothing survives, not even `kill -9`.
 `python -m lab.sandbox.linux.enclosure ARGUMENTS...` runs `python ARGUMENTS...` in a sandbox.
@@ -8,7 +8,6 @@ Nothing here knows of pods.
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from contract.names import EXIT_UNAVAILABLE
 from lab.sandbox.errors import SandboxError
 from lab.sandbox.linux import kernel
 
-# A memory file system of the sandbox's own is mounted over this host folder, which every Linux has and nobody misses:
+# A memory file system of the sandbox's own is mounted over this host folder, which every Linux has:
 # what the demo writes goes there, and is gone with the sandbox.
 STATE: Final = Path("/dev/shm")  # noqa: S108 - ours alone, inside
 INSIDE: Final = "PODTLS_SANDBOX"  # in the environment of the sandbox: the pid of its first process, as the host sees it
@@ -28,7 +27,6 @@ _SYSTEM_FOLDERS: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # Not on every ordin
 _GRACE_SECONDS: Final = 15
 _FORWARDED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _SENT_BY_TERMINAL: Final = 0x80  # SI_KERNEL of sigaction(2): Ctrl-C, which the demo's process has got itself
-_PROBE_SECONDS: Final = 20
 
 # What forbids user namespaces, how it reads when it does, what to type, and where it is met.
 _SWITCHES: Final = (
@@ -46,24 +44,11 @@ def is_inside() -> bool:
 def enter(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by a sandbox that runs `python ARGUMENTS...` and ends with its exit status.
 
-    Where namespaces cannot be had it says so, with what to type, and ends with 69.
+    Where namespaces are forbidden it says so, says what to type, and ends with 69.
     """
     command = [sys.executable, "-m", __name__, *arguments]
     # No cover: what an exec replaces leaves no measurements; test_demo_sandbox_enter.py sees what comes of it.
     os.execve(sys.executable, command, {**os.environ, **importable()})  # noqa: S606  # pragma: no cover
-
-
-def why_not() -> str:
-    """Why no sandbox can be had here, with what to type; "" when it can: one was made, with mounts, and ended again."""
-    command = [sys.executable, "-m", __name__, "-c", "pass"]
-    environment = {**os.environ, **importable()}
-    try:
-        probe = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        return f"a sandbox was tried and did nothing for {_PROBE_SECONDS} s"
-    return "" if probe.returncode == 0 else probe.stderr.strip()
 
 
 def command_to_enter(*, environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -66,7 +66,7 @@ def enter(descriptor: int, flag: int) -> None:
 
 
 def map_user(inside_uid: int, inside_gid: int, *, outside: tuple[int, int]) -> None:
-    """Say who the one user and group of a new user namespace are: user_namespaces(7), the unprivileged rules."""
+    """Map the one user and group of a new user namespace: user_namespaces(7), the unprivileged rules."""
     outside_uid, outside_gid = outside
     # Without it the kernel lets nobody unprivileged write gid_map (CVE-2014-8989).
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
@@ -105,7 +105,7 @@ def make_read_only(target: str | Path, *, below_too: bool = True) -> None:
 
 
 def make_private(target: str | Path = "/") -> None:
-    """Keep what we mount from now on to ourselves."""
+    """Hide the mounts that follow from other mount namespaces."""
     _check(_libc.mount(b"none", _path(target), None, _RECURSIVE | _PRIVATE, None), f"make {target} private")
 
 
@@ -131,7 +131,7 @@ def die_with_parent(signal: int) -> None:
 
 
 def forbid_new_privileges() -> None:  # pragma: no cover - it cannot be undone in the process that measures
-    """No exec may gain privileges any more: what `allowPrivilegeEscalation: false` means."""
+    """From now on no exec gains privileges: the meaning of `allowPrivilegeEscalation: false`."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "forbid new privileges")
 
 

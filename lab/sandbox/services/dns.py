@@ -28,7 +28,7 @@ class Names:
     zone: str
 
     def addresses(self, name: str) -> Sequence[str] | None:
-        """The IPv4 addresses of a name (lower case, no final dot); None when there is no such name."""
+        """The IPv4 addresses of a name (lower case, no final dot); None when the name does not exist."""
         below = name.removesuffix(f".{self.zone}")
         if below == name:
             return None

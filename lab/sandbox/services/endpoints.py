@@ -11,7 +11,7 @@ from podtls.kubernetes.selectors import matches
 
 
 def is_headless(service: Manifest) -> bool:
-    """Whether its name stands for the pods themselves."""
+    """Whether its name resolves to the pods themselves."""
     return bool(service["spec"].get("clusterIP") == "None")
 
 

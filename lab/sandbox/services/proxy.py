@@ -1,6 +1,7 @@
-"""A stand-in for kube-proxy: listens on each Service's cluster IP and carries TCP to a ready pod, which sees who asks.
+"""A stand-in for kube-proxy: listens on each Service's cluster IP and carries TCP to a ready pod.
 
-Source: Kubernetes "Virtual IPs and Service Proxies". Which pods those are is endpoints.py's; UDP is not carried.
+Source: Kubernetes "Virtual IPs and Service Proxies". The pod sees the address of the client. endpoints.py chooses the
+pods; UDP is not carried.
 """
 
 import asyncio
@@ -42,13 +43,13 @@ class ServiceProxy:
     async def follow(self) -> None:
         """Follow the API server's Services until cancelled."""
         while True:
-            # Who added a Service that cannot be listened for is told by the sync that he asks for.
+            # A caller that adds such a Service calls sync too, and gets the error there.
             with contextlib.suppress(ManifestError):
                 await self.sync()
             await asyncio.sleep(_POLL_SECONDS)
 
     async def sync(self) -> None:
-        """Listen where Services are, and nowhere else. Raises ManifestError for a cluster IP that is none of ours."""
+        """Listen where Services are, and nowhere else. Raises ManifestError for a cluster IP outside of our network."""
         async with self._syncing:
             wanted = _addresses(self._state.services())
             for gone in self._listeners.keys() - wanted.keys():
@@ -63,7 +64,7 @@ class ServiceProxy:
                     ) from error
 
     async def close(self) -> None:
-        """Listen nowhere any more, and cut what is being carried."""
+        """Stop listening, and cut the connections that are being carried."""
         for listener in self._listeners.values():
             listener.close()
         for task in self._carrying:
@@ -93,9 +94,9 @@ class ServiceProxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client, _ = writer.get_extra_info("peername")
-        upstream = await self._reach(client, writer.get_extra_info("sockname"))
+        upstream = await self._connect_to_backend(client, writer.get_extra_info("sockname"))
         if upstream is None:
-            writer.transport.abort()  # Nobody is ready: refused, as kube-proxy does it.
+            writer.transport.abort()  # No pod is ready: refused, as kube-proxy does.
             return
         upstream_reader, upstream_writer = upstream
         try:
@@ -103,8 +104,8 @@ class ServiceProxy:
         finally:
             upstream_writer.close()
 
-    async def _reach(self, client: str, service: Backend) -> Connection | None:
-        """A connection to the first backend that answers, None when none does."""
+    async def _connect_to_backend(self, client: str, service: Backend) -> Connection | None:
+        """A connection to the first backend that accepts it, None when none does."""
         for backend in self.backends(*service):
             with contextlib.suppress(OSError, TimeoutError):
                 return await _connect(client, backend)
@@ -123,7 +124,7 @@ def _addresses(services: Iterable[Manifest]) -> dict[Backend, str]:
 
 
 async def _connect(client: str, backend: Backend) -> Connection:
-    """Connect on the client's behalf. A pod sees a pod's own address, not ours: the CA's door asks for it."""
+    """Connect on the client's behalf. A pod sees the client pod's address, not ours: the CA API checks it."""
     address, port = backend
     with contextlib.ExitStack() as unless_connected:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from contract import names as contract
-from lab.sandbox.apiserver.admission import WebhookEntry, chosen, parse_configuration
+from lab.sandbox.apiserver.admission import WebhookEntry, choose_webhooks, parse_configuration
 from lab.sandbox.errors import ManifestError
 from lab.sandbox.manifests import FOLDER, load
 
@@ -47,7 +47,7 @@ def test_every_combination_of_labels_meets_the_one_right_entry_or_none(inject: s
         for mode, capture in combinations
     ]
 
-    called = [chosen(WEBHOOKS, _labels("shop", inject, mode, capture)) for mode, capture in combinations]
+    called = [choose_webhooks(WEBHOOKS, _labels("shop", inject, mode, capture)) for mode, capture in combinations]
 
     enrolled = inject not in {ABSENT, "disabled"}
     expected = [[f"/mutate/{mode}/{capture}"] if enrolled else [] for mode, capture in strict]
@@ -56,7 +56,7 @@ def test_every_combination_of_labels_meets_the_one_right_entry_or_none(inject: s
 
 @pytest.mark.parametrize("namespace", SYSTEM_NAMESPACES)
 def test_system_namespaces_are_never_asked_about_even_when_labelled(namespace: str) -> None:
-    assert chosen(WEBHOOKS, _labels(namespace, "enabled", "mtls", "port")) == ()
+    assert choose_webhooks(WEBHOOKS, _labels(namespace, "enabled", "mtls", "port")) == ()
 
 
 def test_entries_are_named_after_mode_and_capture_and_fail_closed() -> None:
@@ -102,7 +102,7 @@ def test_entry_whose_rule_is_for_something_else_is_not_called(rule: dict[str, An
 
     webhooks = parse_configuration({"webhooks": [entry]})
 
-    assert chosen(webhooks, _labels("shop", "enabled", ABSENT, ABSENT)) == ()
+    assert choose_webhooks(webhooks, _labels("shop", "enabled", ABSENT, ABSENT)) == ()
 
 
 @pytest.mark.parametrize(
