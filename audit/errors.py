@@ -20,4 +20,4 @@ class LogReadError(AuditError):
 
 
 class RecordError(AuditError):
-    """A record cannot be written, or a line is no record of this schema; the message names the field."""
+    """A record cannot be written, or a line is not a record of this schema; the message names the field."""

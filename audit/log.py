@@ -22,7 +22,7 @@ _FREE_BYTES: Final = 1024 * 1024  # Below this a replica says it is not ready, b
 
 @dataclass(frozen=True, slots=True)
 class TornLine:
-    """A line that is no record: cut by a crash or a full disk, damaged, or of another schema version.
+    """A line that is not a record: cut by a crash or a full disk, damaged, or of another schema version.
 
     `number` counts from 1, `offset` is in bytes from the start of the file.
     """

@@ -20,7 +20,7 @@ Fault = Literal[
 ]
 
 _CREATED: Final = 201
-# Of many pods that name one record, each tells of these.
+# If many pods name one record, each finding lists so many of the others.
 _OTHERS: Final = 3
 
 

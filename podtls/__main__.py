@@ -63,9 +63,9 @@ class _LazyGroup(click.Group):
 
 
 def _is_missing_part(name: str, module: str) -> bool:
-    """Whether a module that was not found is a room, a package of others or the command itself.
+    """Whether a module that was not found is a room, a third-party package or the command itself.
 
-    Any other module of ours is in the wheel with its room: if it is not found, the import is wrong.
+    Any other module of podtls comes with its room: if it is not found, the import is wrong.
     """
     room, _, inner = name.partition(".")
     return room not in _ROOMS or not inner or module.startswith(name)

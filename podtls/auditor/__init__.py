@@ -1,1 +1,1 @@
-"""`podtls audit`: what an auditor reads."""
+"""`podtls audit`: records listed, shown and compared with pods, for an auditor."""

@@ -1,4 +1,4 @@
-"""`podtls audit reconcile`: options in, findings and fates out. What is compared with what is in reconcile.py."""
+"""`podtls audit reconcile`: options in, findings and fates out. What is compared is in audit/reconcile.py."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ def reconcile(
     a pod whose record is not in these files is a finding.
 
     Of each record that injected a pod it says: `stored` (a pod names it, it got a certificate, or the API server
-    answered 201), `refused later` (the API server says so), or `not seen`. Surplus records are no fault. Findings are
-    pods that do not name exactly one record of their own; then the exit code is 1.
+    answered 201), `refused later` (the API server says so), or `not seen`. Surplus records are not a fault. A pod that
+    does not name exactly one record of its own is a finding; with findings the exit code is 1.
     """
     if pods_file is None and not api_audit:
         raise click.UsageError("nothing to compare with, expected --pods FILE, --api-audit FILE or both")
@@ -125,6 +125,6 @@ def _summarize(found: Reconciliation) -> str:
     counts = Counter(each.outcome for each in found.records)
     own = sum(pod.own for pod in found.pods)
     fates = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("stored", "refused later", "not seen"))
-    ours = f" (and {own} of podtls itself, which need none)" if own else ""
+    exempt = f" (and {own} of podtls itself, which need none)" if own else ""
     compared = count_noun(len(found.pods) - own, "pod")
-    return f"{count_noun(len(found.findings), 'finding')}; {compared} compared{ours}; records: {fates}"
+    return f"{count_noun(len(found.findings), 'finding')}; {compared} compared{exempt}; records: {fates}"

@@ -28,7 +28,7 @@ Examples:
 )
 @cluster_options
 def check(*, kubeconfig: Path | None, context: str | None, output: str) -> int:
-    """Tell whether podtls works in a cluster, or could.
+    """Check whether podtls works in a cluster, or could.
 
     Before podtls is installed it says so, and whether anything would prevent it. Each finding is ok, a warning or a
     problem, with what to do. Nothing is changed and no Secret is read; the API server proxies to webhook and CA.

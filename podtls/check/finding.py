@@ -44,7 +44,7 @@ def ok(check: str, what: str) -> CheckFinding:
 
 
 def warning(check: str, what: str, do: str) -> CheckFinding:
-    """It works, but somebody should look at it."""
+    """It works, but somebody should check it."""
     return CheckFinding("warning", check, what, do)
 
 

@@ -1,4 +1,4 @@
-"""Checks of RBAC: what our pods act as is there, each binding binds the two, each role grants what is shipped. Pure."""
+"""Checks of RBAC: accounts, roles and bindings are there and grant what is shipped. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -85,6 +85,6 @@ def _compare_binding(what: str, shipped: Object, found: Object) -> Iterator[Chec
     if len(subjects) > 1:
         yield warning(
             _CHECK,
-            f"{what} gives our role to others, too: {len(subjects)} subjects",
-            "remove those that are not ours",
+            f"{what} gives its role to others, too: {len(subjects)} subjects",
+            "remove the subjects that podtls does not ship",
         )

@@ -34,10 +34,10 @@ def check_replicas(workload: ControlPlaneWorkload, found: Object | None) -> Chec
 
 def check_endpoints(workload: ControlPlaneWorkload, slices: Iterable[Object]) -> CheckFinding:
     """Whether the Service of a workload has a ready endpoint."""
-    ours = [each for each in slices if labels_of(each).get(_SERVICE_NAME) == workload.name]
+    own = [each for each in slices if labels_of(each).get(_SERVICE_NAME) == workload.name]
     addresses = {
         address
-        for each in ours
+        for each in own
         if any(port.get("name") == workload.service for port in each.get("ports") or [])
         for endpoint in each.get("endpoints") or []
         if (endpoint.get("conditions") or {}).get("ready", True)

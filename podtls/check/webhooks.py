@@ -55,7 +55,7 @@ def _check_configuration(kind: str, found: Object) -> list[CheckFinding]:
     entries, shipped = _entries_by_name(found), _entries_by_name(configuration)
     findings = [finding for name, each in shipped.items() for finding in _check_entry(kind, entries.get(name), each)]
     if others := ", ".join(sorted(entries.keys() - shipped.keys())):
-        findings.append(warning(_CHECK, f"{kind} podtls has entries that are not ours: {others}", _REAPPLY))
+        findings.append(warning(_CHECK, f"{kind} podtls has entries that podtls does not ship: {others}", _REAPPLY))
     return ok_unless(findings, _CHECK, f"{kind} podtls has its {len(shipped)} entries, as shipped")
 
 

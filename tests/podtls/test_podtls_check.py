@@ -139,7 +139,7 @@ DAMAGES = [
         lambda s: s.find("MutatingWebhookConfiguration", "podtls")["webhooks"].append(
             {**entry(s), "name": "spy.example.test", "namespaceSelector": {"matchLabels": {"a": "b"}}}
         ),
-        *("warning", "entries that are not ours: spy.example.test", "find out who"),
+        *("warning", "entries that podtls does not ship: spy.example.test", "find out who"),
         id="stranger",
     ),
     pytest.param(
@@ -214,7 +214,7 @@ DAMAGES = [
     ),
     pytest.param(
         lambda s: s.find("RoleBinding", "podtls-controller")["subjects"].append({"kind": "User", "name": "eve"}),
-        *("warning", "RoleBinding podtls-controller gives our role to others, too: 2 subjects", "remove"),
+        *("warning", "RoleBinding podtls-controller gives its role to others, too: 2 subjects", "remove"),
         id="guest",
     ),
     pytest.param(

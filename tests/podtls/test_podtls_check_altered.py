@@ -152,7 +152,7 @@ def test_entry_that_warns_and_is_missing_or_not_ours_is_a_warning() -> None:
 
     assert [(each.level, each.what) for each in found] == [
         ("warning", "entry tls-port.warn.podtls.io is missing: nobody is warned in its namespaces"),
-        ("warning", f"{WARNS} podtls has entries that are not ours: spy.example.test"),
+        ("warning", f"{WARNS} podtls has entries that podtls does not ship: spy.example.test"),
     ]
 
 
