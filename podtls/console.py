@@ -1,5 +1,6 @@
 """How the command writes to a terminal or a pipe: columns, colours, untrusted text. Knows no records and no pods."""
 
+import difflib
 import json
 import re
 import sys
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podtls.inject.documents import to_yaml
+from podtls.documents.writer import to_yaml
 
 # Wider than any line, so that nothing is cut or folded in a pipe.
 _PIPE_WIDTH: Final = 1_000_000
 _BATCH: Final = 500
+_DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 # JSON itself escapes what is below 0x20. These are C1 controls, and those that turn the direction of text.
 _INVISIBLE: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
@@ -52,6 +54,14 @@ def print_values(values: dict[str, Any], output: str) -> None:
     text = json.dumps(values, indent=2, ensure_ascii=False)
     # By way of JSON, whose lists are lists.
     click.echo(to_yaml(json.loads(text)) if output == "yaml" else f"{printable_json(text)}\n", nl=False)
+
+
+def print_diff(name: str, before: str, after: str) -> None:
+    """Print what changes in a text as a unified diff, nothing if nothing does."""
+    out = make_console()
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name} (podtls)", lineterm="")
+    for line in lines:
+        out.print(Text(printable(line), style=_DIFF_COLOURS.get(line[:1], "")))
 
 
 class Columns:

@@ -16,8 +16,8 @@ from audit.record import AdmissionRecord, Record, encode
 from podtls.auditor.reconcile_command import reconcile
 from podtls.auditor.show import print_record, report_torn_line
 from podtls.console import Columns, note, print_values, printable_json
+from podtls.documents.writer import to_yaml
 from podtls.errors import InputError
-from podtls.inject.documents import to_yaml
 from podtls.options import RecordId, choose_logs, output_option, paths_argument, since_option, until_option
 
 _DECISIONS: Final = ("inject", "skip", "deny", "issue", "refuse")

@@ -1,9 +1,7 @@
 """Pods as `kubectl get pods -A -o json` prints them: which are injected, and which record they name."""
 
-import sys
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,8 +9,8 @@ import orjson
 
 from audit.pods import ListedPod
 from contract.names import INJECTED, STATUS
+from podtls.documents.stream import parse_documents, read_text
 from podtls.errors import InputError
-from podtls.inject import documents
 from podtls.inject.workloads import Workload, find
 from podtls.kubernetes import installation
 from podtls.kubernetes.objects import annotations_of, labels_of
@@ -48,21 +46,10 @@ def read_listed_pods(file: str) -> list[ListedPod]:
     Raises InputError naming the file, the line or the pod, and what is allowed.
     """
     source = f"--pods: {'stdin' if file == '-' else file}"
-    values = _parse_values(_read(file, source), source)
+    values = _parse_values(read_text(file, source), source)
     if not values:
         raise InputError(f"{source}: nothing in it; {_ALLOWED}")
     return [pod for value in values for raw in _find_pods(value, source) for pod in _list_pod(raw, source)]
-
-
-def _read(file: str, source: str) -> str:
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        # kubectl on Windows writes a byte order mark.
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 at byte {error.start}; {_ALLOWED}") from error
 
 
 def _parse_values(text: str, source: str) -> list[Any]:
@@ -70,7 +57,7 @@ def _parse_values(text: str, source: str) -> list[Any]:
     try:
         return [orjson.loads(text)]
     except orjson.JSONDecodeError:
-        return [document.value for document in documents.parse(text, source)]
+        return [value for document in parse_documents(text, source) if (value := document.value) is not None]
 
 
 def _find_pods(value: Any, source: str) -> Iterator[Workload]:

@@ -11,7 +11,7 @@ from audit.pods import pod_of
 from audit.query import describe_relation, to_json
 from audit.record import AdmissionRecord, CertificateRecord, Record
 from podtls.console import make_console, note, printable
-from podtls.inject.documents import to_yaml
+from podtls.documents.writer import to_yaml
 
 _SIGNS: Final = {"add": ("+", "green"), "replace": ("~", "yellow"), "remove": ("-", "red")}
 _DECISIONS: Final = {"inject": "green", "issue": "green", "skip": "yellow", "deny": "red", "refuse": "red"}
@@ -55,8 +55,7 @@ def _print_admission(out: Console, record: AdmissionRecord) -> None:
         out.print(Text(f"  {sign} {printable(str(operation.get('path')))}", style=style))
         if "value" in operation:
             for line in to_yaml(operation["value"]).splitlines():
-                if line != "...":
-                    out.print(Text(f"      {printable(line)}", style=style))
+                out.print(Text(f"      {printable(line)}", style=style))
 
 
 def _describe_caller(record: Record) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any, Final
 import click
 
 from contract.names import CAPTURES, MODES
-from podtls.console import note
+from podtls.console import note, print_diff
+from podtls.documents.edits import edit_document
+from podtls.documents.stream import Document, join_documents, read_documents
 from podtls.errors import InputError, RefusedError
 from podtls.inject import offline
-from podtls.inject.documents import Document, dump, graft, parse
-from podtls.inject.manifests import print_diffs, read
 from webhook.bundle import parse_bundle
 from webhook.decision import Defaults, Deny, Inject
 from webhook.errors import SettingsError, TrustBundleError
@@ -31,8 +31,8 @@ _OPTIONS: Final = {
 @dataclass(frozen=True, slots=True)
 class _Change:
     source: str
-    before: Document
-    after: Document
+    before: str
+    after: str
     answers: list[offline.Answer]
 
 
@@ -71,17 +71,19 @@ def inject(files: tuple[str, ...], *, bundle: Path, output: str | None, **option
     """Inject the pods of YAML files, as the webhook would when they are created.
 
     Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and Lists of them are injected, all else is
-    passed through. If one of the pods is refused, nothing is printed and the exit code is 77.
+    passed through. Comments, quotes and layout stay; JSON stays JSON. If one of the pods is refused, nothing is printed
+    and the exit code is 77.
     """
     webhook = _webhook(bundle, **options)
-    changes = [_change(document, source, webhook) for source, text in read(files) for document in parse(text, source)]
+    changes = [_change(document, source, webhook) for source, document in read_documents(files)]
     _tell([answer for change in changes for answer in change.answers])
     if output == "patch":
         _print_patches(changes)
     elif output == "diff":
-        print_diffs([(change.source, change.before, change.after) for change in changes])
+        for change in changes:
+            print_diff(change.source, change.before, change.after)
     else:
-        click.echo(dump([change.after for change in changes]), nl=False)
+        click.echo(join_documents(change.after for change in changes), nl=False)
 
 
 def _webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options: Any) -> offline.Webhook:
@@ -101,7 +103,9 @@ def _webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options
 
 def _change(document: Document, source: str, webhook: offline.Webhook) -> _Change:
     answers = webhook.answers(document.value, source)
-    return _Change(source, document, graft(document, offline.apply(document.value, answers)), answers)
+    for warning in document.warnings:
+        note(warning)
+    return _Change(source, document.text, edit_document(document, offline.apply(document.value, answers)), answers)
 
 
 def _tell(answers: Sequence[offline.Answer]) -> None:

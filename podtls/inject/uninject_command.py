@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from contract.names import INJECTED, STATUS
-from podtls.console import note
-from podtls.inject.documents import Document, dump, graft, parse
-from podtls.inject.manifests import print_diffs, read
+from podtls.console import note, print_diff
+from podtls.documents.edits import edit_document
+from podtls.documents.stream import Document, join_documents, read_documents
 from podtls.inject.workloads import Workload, find
 from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
 from webhook.ports import SYSCTL
@@ -30,26 +30,25 @@ Examples:
 def uninject(files: tuple[str, ...], *, diff: bool) -> None:
     """Remove what podtls added to the pods of YAML files: containers, volumes, label, annotation, host aliases.
 
-    All else stays, your own podtls.io/ annotations too. A sysctl that upstreams below port 1024 need stays as well,
-    with a warning: nobody can tell whose it is.
+    All else stays, comments and your own podtls.io/ annotations too. A sysctl that upstreams below port 1024 need stays
+    as well, with a warning: nobody can tell whose it is.
     """
-    changes = [
-        (source, document, _without(document, source))
-        for source, text in read(files)
-        for document in parse(text, source)
-    ]
+    changes = [(source, document.text, _without(document, source)) for source, document in read_documents(files)]
     if diff:
-        print_diffs(changes)
+        for change in changes:
+            print_diff(*change)
     else:
-        click.echo(dump([after for _, _, after in changes]), nl=False)
+        click.echo(join_documents(after for _, _, after in changes), nl=False)
 
 
-def _without(document: Document, source: str) -> Document:
+def _without(document: Document, source: str) -> str:
+    for warning in document.warnings:
+        note(warning)
     value = copy.deepcopy(document.value)
     for workload in find(value, source=source, namespace="default"):
         if _strip(workload.pod) and _has_sysctl(workload):
             note(f"{workload}: sysctl {SYSCTL} stays, it may be yours")
-    return graft(document, value)
+    return edit_document(document, value)
 
 
 def _strip(pod: dict[str, Any]) -> bool:
