@@ -11,7 +11,7 @@ from audit.pods import ListedPod
 from contract.names import INJECTED, STATUS
 from podtls.documents.stream import parse_documents, read_text
 from podtls.errors import InputError
-from podtls.inject.workloads import Workload, find
+from podtls.inject.workloads import DocumentWorkload, find_workloads
 from podtls.kubernetes import installation
 from podtls.kubernetes.objects import annotations_of, labels_of
 from podtls.kubernetes.pods import record_id_of
@@ -60,17 +60,17 @@ def _parse_values(text: str, source: str) -> list[Any]:
         return [value for document in parse_documents(text, source) if (value := document.value) is not None]
 
 
-def _find_pods(value: Any, source: str) -> Iterator[Workload]:
+def _find_pods(value: Any, source: str) -> Iterator[DocumentWorkload]:
     kind = value.get("kind") if isinstance(value, dict) else type(value).__name__
     if kind not in _KINDS:
         raise InputError(f"{source}: got {kind}; {_ALLOWED}")
-    found = [each for each in find(value, source=source, namespace="") if each.kind == "Pod"]
+    found = [each for each in find_workloads(value, source=source, namespace="") if each.kind == "Pod"]
     if not found and value.get("items"):
         raise InputError(f"{source}: no Pod among {len(value['items'])} items; {_ALLOWED}")
     yield from found
 
 
-def _list_pod(found: Workload, source: str) -> Iterator[ListedPod]:
+def _list_pod(found: DocumentWorkload, source: str) -> Iterator[ListedPod]:
     try:
         pod = msgspec.convert(found.pod, _Pod)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""`podtls inject`: YAML in, injected YAML out. What is decided and added is the webhook's, through offline.py."""
+"""`podtls inject`: YAML in, injected YAML out. The webhook decides what is added, through offline.py."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from podtls.console import note, print_diff
 from podtls.documents.edits import edit_document
 from podtls.documents.stream import Document, join_documents, read_documents
 from podtls.errors import InputError, RefusedError
-from podtls.inject import offline
+from podtls.inject.offline import OfflineAdmission, OfflineWebhook, apply_patches
 from webhook.bundle import parse_bundle
 from webhook.decision import Defaults, Deny, Inject
 from webhook.errors import SettingsError, TrustBundleError
 from webhook.settings import InjectionSettings, PodSettings
 
-# The webhook's settings complain in the words of its environment; here they are options.
+# The webhook's settings name variables in their errors; here these are options.
 _OPTIONS: Final = {
     "PODTLS_INIT_IMAGE": "--image",
     "PODTLS_TRUST_DOMAIN": "--trust-domain",
@@ -33,7 +33,7 @@ class _Change:
     source: str
     before: str
     after: str
-    answers: list[offline.Answer]
+    admissions: list[OfflineAdmission]
 
 
 @click.command(
@@ -50,7 +50,9 @@ Examples:
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="For objects that name none.")
 @click.option("--mode", type=click.Choice(MODES), default=MODES[0], show_default=True, help="The namespace's mode.")
-@click.option("--capture", type=click.Choice(CAPTURES), default=CAPTURES[0], show_default=True, help="Its capture.")
+@click.option(
+    "--capture", type=click.Choice(CAPTURES), default=CAPTURES[0], show_default=True, help="Its capture mode."
+)
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
@@ -59,7 +61,13 @@ Examples:
     show_envvar=True,
     help="PEM file with the CA certificates that pods trust.",
 )
-@click.option("--image", required=True, envvar="PODTLS_INIT_IMAGE", show_envvar=True, help="Image of our containers.")
+@click.option(
+    "--image",
+    required=True,
+    envvar="PODTLS_INIT_IMAGE",
+    show_envvar=True,
+    help="Image that is injected.",
+)
 @click.option("--trust-domain", envvar="PODTLS_TRUST_DOMAIN", help="Of the SPIFFE ids.  [default: cluster.local]")
 @click.option("--zone", envvar="PODTLS_ZONE", help="The cluster's DNS zone.  [default: cluster.local]")
 @click.option(
@@ -74,9 +82,9 @@ def inject(files: tuple[str, ...], *, bundle: Path, output: str | None, **option
     passed through. Comments, quotes and layout stay; JSON stays JSON. If one of the pods is refused, nothing is printed
     and the exit code is 77.
     """
-    webhook = _webhook(bundle, **options)
-    changes = [_change(document, source, webhook) for source, document in read_documents(files)]
-    _tell([answer for change in changes for answer in change.answers])
+    webhook = _set_up_webhook(bundle, **options)
+    changes = [_inject_document(document, source, webhook) for source, document in read_documents(files)]
+    _report([admission for change in changes for admission in change.admissions])
     if output == "patch":
         _print_patches(changes)
     elif output == "diff":
@@ -86,7 +94,7 @@ def inject(files: tuple[str, ...], *, bundle: Path, output: str | None, **option
         click.echo(join_documents(change.after for change in changes), nl=False)
 
 
-def _webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options: Any) -> offline.Webhook:
+def _set_up_webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options: Any) -> OfflineWebhook:
     try:
         pem = parse_bundle(bundle.read_bytes())
         given = {name: value for name, value in options.items() if value is not None}
@@ -98,29 +106,30 @@ def _webhook(bundle: Path, *, mode: str, capture: str, namespace: str, **options
     except SettingsError as error:
         variable, _, problem = str(error).partition(":")
         raise InputError(f"{_OPTIONS.get(variable, variable)}:{problem}") from error
-    return offline.Webhook(Defaults(mode, capture), settings, namespace)
+    return OfflineWebhook(Defaults(mode, capture), settings, namespace)
 
 
-def _change(document: Document, source: str, webhook: offline.Webhook) -> _Change:
-    answers = webhook.answers(document.value, source)
+def _inject_document(document: Document, source: str, webhook: OfflineWebhook) -> _Change:
+    admissions = webhook.admit(document.value, source)
     for warning in document.warnings:
         note(warning)
-    return _Change(source, document.text, edit_document(document, offline.apply(document.value, answers)), answers)
+    after = edit_document(document, apply_patches(document.value, admissions))
+    return _Change(source, document.text, after, admissions)
 
 
-def _tell(answers: Sequence[offline.Answer]) -> None:
-    """Warns on stderr. Raises RefusedError when a pod is refused, so that nothing half done goes down a pipe."""
-    for answer in answers:
-        for warning in answer.warnings:
-            note(f"{answer.workload}: {warning.removeprefix('podtls: ')}")
-    denied = [f"{answer.workload}: {answer.decision.reason}" for answer in answers if isinstance(answer.decision, Deny)]
+def _report(admissions: Sequence[OfflineAdmission]) -> None:
+    """Warns on stderr. Raises RefusedError when a pod is refused, so that a pipe gets either everything or nothing."""
+    for admission in admissions:
+        for warning in admission.warnings:
+            note(f"{admission.workload}: {warning.removeprefix('podtls: ')}")
+    denied = [f"{each.workload}: {each.decision.reason}" for each in admissions if isinstance(each.decision, Deny)]
     if denied:
         raise RefusedError(f"refused: {'; '.join(denied)}")
-    if not any(isinstance(answer.decision, Inject) for answer in answers):
+    if not any(isinstance(each.decision, Inject) for each in admissions):
         note("no pod to inject")
 
 
 def _print_patches(changes: Sequence[_Change]) -> None:
-    for answer in (answer for change in changes for answer in change.answers):
-        note(f"patch of {answer.workload}")
-        click.echo(json.dumps(answer.patch(), ensure_ascii=False))
+    for admission in (each for change in changes for each in change.admissions):
+        note(f"patch of {admission.workload}")
+        click.echo(json.dumps(admission.patch(), ensure_ascii=False))

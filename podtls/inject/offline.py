@@ -1,7 +1,6 @@
-"""What the webhook would answer for workloads in documents at hand, and the documents with it. No files, no output.
+"""What the webhook would do to the workloads of a document, and the document with it done. No files, no output.
 
-There is no record of what is done here, so podtls.io/status gets an empty id; the webhook, when it meets the pod, puts
-in its own.
+No record is written here, so podtls.io/status gets an empty id; the webhook fills in its own when the pod is created.
 """
 
 import copy
@@ -12,7 +11,7 @@ from typing import Any
 import jsonpatch
 
 from podtls.errors import InputError
-from podtls.inject.workloads import Workload, find
+from podtls.inject.workloads import DocumentWorkload, find_workloads
 from webhook.decision import Decision, Defaults, Inject, decide
 from webhook.errors import ReviewError
 from webhook.injection import inject
@@ -25,53 +24,54 @@ _NO_RECORD = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What happens to one workload. The operations' paths start at its pod."""
+class OfflineAdmission:
+    """What the webhook would do to one workload. The operations' paths start at its pod."""
 
-    workload: Workload
+    workload: DocumentWorkload
     decision: Decision
     operations: tuple[Operation, ...]
 
     @property
     def warnings(self) -> list[str]:
-        """What its user is warned of."""
+        """The warnings that its user would get."""
         return collect_warnings(self.decision, self.operations)
 
     def patch(self) -> list[dict[str, Any]]:
         """The JSON patch (RFC 6902) of the whole object, such as `kubectl patch --type=json` takes."""
-        return [_below(self.workload.pod_path, operation.to_json()) for operation in self.operations]
+        return [_prefix_path(self.workload.pod_path, operation.to_json()) for operation in self.operations]
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """The webhook as an administrator would have set it up, with the choice of a namespace."""
+class OfflineWebhook:
+    """The webhook with an administrator's settings and the defaults of a namespace."""
 
     defaults: Defaults
     settings: InjectionSettings
     namespace: str
 
-    def answers(self, value: Any, source: str) -> list[Answer]:
-        """An answer for each workload of a document. Raises InputError for what is no pod at all."""
-        return [self._answer(workload, source) for workload in find(value, source=source, namespace=self.namespace)]
+    def admit(self, value: Any, source: str) -> list[OfflineAdmission]:
+        """An admission for each workload of a document. Raises InputError for anything that is not a pod at all."""
+        workloads = find_workloads(value, source=source, namespace=self.namespace)
+        return [self._admit_workload(workload, source) for workload in workloads]
 
-    def _answer(self, workload: Workload, source: str) -> Answer:
+    def _admit_workload(self, workload: DocumentWorkload, source: str) -> OfflineAdmission:
         try:
             request = build_request(workload.pod, namespace=workload.namespace)
         except ReviewError as error:
             raise InputError(f"{source}: {workload}: {error}") from error
         decision = decide(request, self.defaults, self.settings.pods.policy)
         operations = inject(request.pod, decision, _NO_RECORD, self.settings) if isinstance(decision, Inject) else []
-        return Answer(workload, decision, tuple(operations))
+        return OfflineAdmission(workload, decision, tuple(operations))
 
 
-def apply(value: Any, answers: Sequence[Answer]) -> Any:
-    """The document with all answers applied; the one given is left as it is."""
+def apply_patches(value: Any, admissions: Sequence[OfflineAdmission]) -> Any:
+    """A copy of the document with all patches applied."""
     patched = copy.deepcopy(value)
-    for answer in answers:
-        operations = [_below(answer.workload.path, operation) for operation in answer.patch()]
+    for admission in admissions:
+        operations = [_prefix_path(admission.workload.path, operation) for operation in admission.patch()]
         patched = jsonpatch.apply_patch(patched, operations, in_place=True)
     return patched
 
 
-def _below(path: Iterable[str | int], operation: dict[str, Any]) -> dict[str, Any]:
+def _prefix_path(path: Iterable[str | int], operation: dict[str, Any]) -> dict[str, Any]:
     return {**operation, "path": build_pointer(*path) + operation["path"]}

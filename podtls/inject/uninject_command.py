@@ -10,7 +10,7 @@ from contract.names import INJECTED, STATUS
 from podtls.console import note, print_diff
 from podtls.documents.edits import edit_document
 from podtls.documents.stream import Document, join_documents, read_documents
-from podtls.inject.workloads import Workload, find
+from podtls.inject.workloads import DocumentWorkload, find_workloads
 from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
 from webhook.ports import SYSCTL
 from webhook.upstreams import is_upstream_address
@@ -31,9 +31,11 @@ def uninject(files: tuple[str, ...], *, diff: bool) -> None:
     """Remove what podtls added to the pods of YAML files: containers, volumes, label, annotation, host aliases.
 
     All else stays, comments and your own podtls.io/ annotations too. A sysctl that upstreams below port 1024 need stays
-    as well, with a warning: nobody can tell whose it is.
+    as well, with a warning, because it may be yours.
     """
-    changes = [(source, document.text, _without(document, source)) for source, document in read_documents(files)]
+    changes = [
+        (source, document.text, _uninject_document(document, source)) for source, document in read_documents(files)
+    ]
     if diff:
         for change in changes:
             print_diff(*change)
@@ -41,39 +43,39 @@ def uninject(files: tuple[str, ...], *, diff: bool) -> None:
         click.echo(join_documents(after for _, _, after in changes), nl=False)
 
 
-def _without(document: Document, source: str) -> str:
+def _uninject_document(document: Document, source: str) -> str:
     for warning in document.warnings:
         note(warning)
     value = copy.deepcopy(document.value)
-    for workload in find(value, source=source, namespace="default"):
+    for workload in find_workloads(value, source=source, namespace="default"):
         if _strip(workload.pod) and _has_sysctl(workload):
             note(f"{workload}: sysctl {SYSCTL} stays, it may be yours")
     return edit_document(document, value)
 
 
 def _strip(pod: dict[str, Any]) -> bool:
-    """Removes what carries our names, and lists and objects that are empty then. Says whether there was any of ours."""
+    """Removes what carries reserved names, and what is empty then. Returns whether anything was removed."""
     spec, metadata = pod["spec"], pod.get("metadata")
     found = [
-        _drop(spec, "initContainers", lambda item: item.get("name") in RESERVED_CONTAINERS),
-        _drop(spec, "volumes", lambda item: is_reserved_volume(item.get("name"))),
+        _drop_items(spec, "initContainers", lambda item: item.get("name") in RESERVED_CONTAINERS),
+        _drop_items(spec, "volumes", lambda item: is_reserved_volume(item.get("name"))),
     ]
-    # Without our containers an alias in our network is somebody else's.
+    # Without podtls's containers an alias in its network is somebody else's.
     if any(found):
-        _drop(spec, "hostAliases", lambda item: is_upstream_address(item.get("ip")))
+        _drop_items(spec, "hostAliases", lambda item: is_upstream_address(item.get("ip")))
     if isinstance(metadata, dict):
-        found.append(_forget(metadata, "labels", INJECTED))
-        found.append(_forget(metadata, "annotations", STATUS))
+        found.append(_drop_member(metadata, "labels", INJECTED))
+        found.append(_drop_member(metadata, "annotations", STATUS))
         if not metadata:
             del pod["metadata"]
     return any(found)
 
 
-def _drop(spec: dict[str, Any], key: str, ours: Callable[[dict[str, Any]], bool]) -> bool:
+def _drop_items(spec: dict[str, Any], key: str, is_managed: Callable[[dict[str, Any]], bool]) -> bool:
     items = spec.get(key)
     if not isinstance(items, list):
         return False
-    kept = [item for item in items if not (isinstance(item, dict) and ours(item))]
+    kept = [item for item in items if not (isinstance(item, dict) and is_managed(item))]
     if len(kept) == len(items):
         return False
     spec[key] = kept
@@ -82,7 +84,7 @@ def _drop(spec: dict[str, Any], key: str, ours: Callable[[dict[str, Any]], bool]
     return True
 
 
-def _forget(metadata: dict[str, Any], key: str, name: str) -> bool:
+def _drop_member(metadata: dict[str, Any], key: str, name: str) -> bool:
     members = metadata.get(key)
     if not isinstance(members, dict) or name not in members:
         return False
@@ -92,7 +94,7 @@ def _forget(metadata: dict[str, Any], key: str, name: str) -> bool:
     return True
 
 
-def _has_sysctl(workload: Workload) -> bool:
+def _has_sysctl(workload: DocumentWorkload) -> bool:
     context = workload.pod["spec"].get("securityContext")
     sysctls = context.get("sysctls") if isinstance(context, dict) else None
     return any(isinstance(item, dict) and item.get("name") == SYSCTL for item in sysctls or [])

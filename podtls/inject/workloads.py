@@ -1,4 +1,4 @@
-"""Where pods stand in Kubernetes objects: workloads with templates, Lists. Knows nothing of TLS.
+"""Finds the pods in Kubernetes objects: workloads with templates, Lists. Knows nothing of TLS.
 
 https://kubernetes.io/docs/concepts/workloads/controllers/
 """
@@ -10,7 +10,7 @@ from typing import Any, Final
 from podtls.errors import InputError
 
 _TEMPLATE: Final = ("spec", "template")
-# (API group, kind) -> where its pod is. A kind of the same name in another group (Volcano's Job) is not ours.
+# (API group, kind) -> where its pod is. A kind of the same name in another group (Volcano's Job) is passed over.
 _PODS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): (),
     ("", "ReplicationController"): _TEMPLATE,
@@ -24,7 +24,7 @@ _PODS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class DocumentWorkload:
     """A pod, or a template of pods, in a document: `path` leads to the object, `pod_path` from there to its pod."""
 
     kind: str
@@ -38,26 +38,26 @@ class Workload:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-def find(value: Any, *, source: str, namespace: str) -> Iterator[Workload]:
-    """The workloads of a document, `namespace` being for those that name none.
+def find_workloads(value: Any, *, source: str, namespace: str) -> Iterator[DocumentWorkload]:
+    """The workloads of a document; `namespace` is for those that name none.
 
-    Raises InputError for a workload without a pod. What is no workload is passed over.
+    Raises InputError for a workload without a pod. Anything else is passed over.
     """
-    for path, item in _objects(value, ()):
+    for path, item in _iterate_objects(value, ()):
         pod_path = _PODS.get((_group(item), str(item.get("kind"))))
         if pod_path is None:
             continue
         metadata = item.get("metadata")
         named = metadata if isinstance(metadata, dict) else {}
         name = str(named.get("name") or named.get("generateName") or "(no name)")
-        pod = _at(item, pod_path)
+        pod = _get_at(item, pod_path)
         if not isinstance(pod, dict) or not isinstance(pod.get("spec"), dict):
             missing = ".".join((*pod_path, "spec"))
             raise InputError(f"{source}: {item['kind']} {name}: {missing}: missing, expected the spec of a pod")
-        yield Workload(str(item["kind"]), name, str(named.get("namespace") or namespace), path, pod_path, pod)
+        yield DocumentWorkload(str(item["kind"]), name, str(named.get("namespace") or namespace), path, pod_path, pod)
 
 
-def _objects(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+def _iterate_objects(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
     if not isinstance(value, dict):
         return
     kind, items = str(value.get("kind")), value.get("items")
@@ -65,16 +65,16 @@ def _objects(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[st
         yield path, value
         return
     for index, item in enumerate(items):
-        # In a list of one kind (DeploymentList) the items need not say theirs.
-        told = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List")}
-        yield from _objects({**told, **item} if isinstance(item, dict) else item, (*path, "items", index))
+        # In a list of one kind (DeploymentList) the items may leave out theirs.
+        implied = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List")}
+        yield from _iterate_objects({**implied, **item} if isinstance(item, dict) else item, (*path, "items", index))
 
 
 def _group(item: dict[str, Any]) -> str:
     return str(item.get("apiVersion")).rpartition("/")[0]
 
 
-def _at(value: Any, path: tuple[str, ...]) -> Any:
+def _get_at(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value

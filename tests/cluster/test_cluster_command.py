@@ -18,7 +18,7 @@ from lab.cluster.installation import account_kubeconfig, render
 from lab.cluster.launch import running_control_plane
 from lab.cluster.podtls_local import Podtls
 from lab.cluster.processes import wait_until
-from podtls.inject.offline import Webhook, apply
+from podtls.inject.offline import OfflineWebhook, apply_patches
 from tests.cluster.api import Object, create, pod
 from tests.cluster.conftest import Namespaces, skip_unless_complete
 from tests.podtls.cluster_world import ENFORCE, bundle_of, manifests, new_authority
@@ -216,7 +216,11 @@ def test_status_lists_pods_of_a_lost_root_even_where_the_label_is_gone(podtls: P
     namespace = cluster.create_namespace("lost")
     settings = InjectionSettings(PodSettings(image=podtls.init_image), bundle_of(new_authority()))
     raw = pod("survivor", metadata={"namespace": namespace})
-    create(cluster, namespace, apply(raw, Webhook(Defaults("mtls", "port"), settings, namespace).answers(raw, "test")))
+    create(
+        cluster,
+        namespace,
+        apply_patches(raw, OfflineWebhook(Defaults("mtls", "port"), settings, namespace).admit(raw, "test")),
+    )
 
     found = status(cluster)
     shown = run(cluster, "status").stdout

@@ -199,6 +199,7 @@ def test_inject_of_the_wheel_injects_a_manifest_with_comments(installed: Install
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "podtls-nginx" in done.stdout
+    assert [line for line in DEPLOYMENT.splitlines() if line not in done.stdout.splitlines()] == []
 
 
 @pytest.mark.parametrize("command", ["check", "status"])

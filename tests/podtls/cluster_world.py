@@ -15,7 +15,7 @@ from ca.authority.creation import NewAuthority
 from contract.identity import TrustDomain
 from contract.names import INIT_CONTAINER, INJECT, PATH_CACERTS, STATUS
 from injector.enroll.certificate import encode_chain
-from podtls.inject.offline import Webhook, apply
+from podtls.inject.offline import OfflineWebhook, apply_patches
 from podtls.kubernetes import installation
 from podtls.kubernetes.objects import object_path
 from podtls.kubernetes.reader import ApiResponse
@@ -151,8 +151,8 @@ def pod(name: str = "web", *, created: str = SINCE, ports: tuple[int, ...] = (80
 def injected(raw: Object, *, made: NewAuthority | None = None, mode: str = "mtls") -> Object:
     """The pod as the webhook makes it, with its certificate since SINCE."""
     settings = InjectionSettings(PodSettings(image="example.test/podtls-init:1"), bundle_of(made or authority()))
-    webhook = Webhook(Defaults(mode, "port"), settings, raw["metadata"]["namespace"])
-    patched: Object = apply(raw, webhook.answers(raw, "test"))
+    webhook = OfflineWebhook(Defaults(mode, "port"), settings, raw["metadata"]["namespace"])
+    patched: Object = apply_patches(raw, webhook.admit(raw, "test"))
     annotations = patched["metadata"]["annotations"]
     annotations[STATUS] = annotations[STATUS].replace('"record":""', f'"record":"{RECORD}"')
     ended = {"terminated": {"exitCode": 0, "finishedAt": SINCE}}
