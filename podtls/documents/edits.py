@@ -144,8 +144,6 @@ class _Editor:
             # A comment at the column of a list's dashes belongs to the next item.
             at = layout.behind_comments(children[after].end, column if is_mapping else column + 1)
             return _Edit(at, at, layout.newline + lines)
-        if not layout.starts_line(first):
-            return _Edit(first.start, first.start, lines.lstrip() + layout.newline + " " * column)
         line = layout.above_comments(first)
         at = layout.end_before(line)
         return _Edit(at, at, layout.newline + lines if line else lines + layout.newline)

@@ -115,10 +115,8 @@ def test_items_are_put_before_and_behind_the_others(before: str, after: str) -> 
     assert _edit(before, {"l": [{"new": 1}, "a", {"b": "x"}]}) == after
 
 
-def test_keys_of_items_in_lists_of_lists_change_where_they_are() -> None:
-    written = _edit("l:\n- - name: a\n    b: 1\n", {"l": [["new", {"name": "a", "b": 1, "new": 2}]]})
-
-    assert written.endswith("name: a\n    b: 1\n    new: 2\n")
+def test_list_in_a_list_that_changes_is_written_anew() -> None:
+    assert _edit("l:\n- - a # a\n- b # b\n", {"l": [["new", "a"], "b"]}) == "l:\n- - new\n  - a\n- b # b\n"
 
 
 def test_mapping_with_an_explicit_key_is_written_anew() -> None:
