@@ -17,6 +17,7 @@ from lab.cluster.processes import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "manifests"
+TEST_OVERLAY = Path(__file__).parent / "manifests"
 NAMESPACE = SYSTEM_NAMESPACE
 INIT_IMAGE = "localhost/podtls-init:dev"
 CONTROL_PLANE_IMAGE = "localhost/podtls-webhook:dev"
@@ -60,7 +61,7 @@ def install(node: Node, overlay: str = "default") -> None:
     """`kubectl apply -k` of an overlay, with volumes for the evidence; returns when the whole of podtls is ready."""
     # Small volumes can be filled.
     prepare(node, limit="32m" if overlay == "tests" else None)
-    folder = Path(__file__).parent / "manifests" if overlay == "tests" else MANIFESTS / "overlays" / overlay
+    folder = TEST_OVERLAY if overlay == "tests" else MANIFESTS / "overlays" / overlay
     node.cluster.kubectl("apply", "--server-side", "-k", str(folder))
     wait_ready(node.cluster)
 

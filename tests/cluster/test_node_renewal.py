@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from lab.cluster.cluster import Cluster
 from lab.cluster.errors import KubectlError
 from lab.cluster.node import Node
-from lab.cluster.podtls import NAMESPACE, provide_evidence, wait_ready
+from lab.cluster.podtls import NAMESPACE, TEST_OVERLAY, provide_evidence, wait_ready
 from lab.cluster.processes import wait_until
 from tests.cluster.operator_command import says
 from tests.cluster.workloads import (
@@ -32,8 +31,6 @@ from tests.cluster.workloads import (
 )
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
-
-OVERLAY = Path(__file__).parent / "manifests"
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +127,7 @@ def test_system_deleted_whole_and_applied_again_enrolls_new_pods_without_hands(e
     with pytest.raises(KubectlError, match=r'failed calling webhook "mtls-port\.podtls\.io"'):
         cluster.kubectl("run", "refused", "-n", pair, "--image=localhost/none:1", "--dry-run=server")
     provide_evidence(enrolled_node, limit="32m")
-    cluster.kubectl("apply", "--server-side", "-k", str(OVERLAY))
+    cluster.kubectl("apply", "--server-side", "-k", str(TEST_OVERLAY))
     wait_ready(cluster, seconds=180)
     cluster.apply(workload("Deployment", pair, "new", template("new", pod_spec(server()))))
 
