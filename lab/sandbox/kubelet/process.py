@@ -57,10 +57,16 @@ class Process:
         }
         # Files, not pipes: a grandchild that keeps a pipe open must not keep us.
         with tempfile.TemporaryFile(dir=self.log.parent) as out, tempfile.TemporaryFile(dir=self.log.parent) as err:
-            launcher, _ = _start("exec", plan, out.fileno(), err.fileno())
+            launcher, pid = _start("exec", plan, out.fileno(), err.fileno())
             try:
                 code = launcher.wait(seconds)
             except subprocess.TimeoutExpired as error:
+                launcher.kill()
+                launcher.wait()
+                # The command dies with its launcher, and as the sandbox's first process we have to reap it: a
+                # container cannot end while one of its processes is a zombie.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
                 raise subprocess.TimeoutExpired(list(command), seconds) from error
             finally:
                 launcher.kill()

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,10 @@ def test_a_command_inside_that_hangs_is_cut_and_one_that_is_not_there_is_named(w
         world.execute(NS, "exec", "other", ["true"], SECONDS)
     with pytest.raises(WorldError, match="pod shop/exec runs already"):
         world.run_pod(a_pod("exec"))
+
+    began = time.monotonic()
+    world.stop_pod(NS, "exec", 0)
+    assert time.monotonic() - began < 4, "the command that was cut kept its container from ending"
 
 
 def test_the_printed_command_enters_the_container_from_another_terminal(world: RemoteWorld) -> None:
