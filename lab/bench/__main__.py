@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, with progress on stderr and one table on stdout. Never fails for being slow."""
+"""`python -m lab.bench`: measure, with progress on stderr and one table on stdout. Never fails for being slow."""
 
 import sys
 from collections.abc import Callable
@@ -28,7 +28,7 @@ MEASUREMENTS: Final = ALONE | {"cluster": _cluster}
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Examples: python -m bench; python -m bench admission --rounds 21; python -m bench issuance -o json",
+    epilog="Examples: python -m lab.bench; python -m lab.bench admission --rounds 21; python -m lab.bench -o json",
 )
 @click.argument("measurements", nargs=-1, metavar="[admission|issuance|enrollment|cluster]...")
 @click.option("--rounds", default=11, show_default=True, type=click.IntRange(1), help="How often all take their turn.")
@@ -42,23 +42,23 @@ def main(measurements: tuple[str, ...], rounds: int, output: str) -> None:
     enrollment  from process start to certificate on disk, beside openssl + curl
     cluster     500 pods through a real kube-apiserver, with the webhook and without (needs what test-cluster needs)
 
-    Without a name, the first three. Ends with 0 also where a figure is over its reach; with 1 when one is missing.
+    Without a name, the first three. Ends with 0 also where a figure is over its target; with 1 when one is missing.
     """  # noqa: D301 - \b is click's mark for a block that keeps its lines.
     if unknown := sorted(set(measurements) - set(MEASUREMENTS)):
         raise click.BadParameter(f"got {unknown[0]!r}, allowed are {', '.join(MEASUREMENTS)}")
     rows: list[Row] = []
     for name in measurements or ALONE:
         try:
-            rows += MEASUREMENTS[name](Options(rounds=rounds, say=partial(_say, name)))
+            rows += MEASUREMENTS[name](Options(rounds=rounds, log=partial(_log, name)))
         except BenchError as error:
-            _say(name, str(error))
+            _log(name, str(error))
             sys.exit(1)
     report.show(rows, output)
 
 
-def _say(name: str, line: str) -> None:
+def _log(name: str, line: str) -> None:
     print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m bench")
+    main(prog_name="python -m lab.bench")

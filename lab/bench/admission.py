@@ -26,8 +26,8 @@ from lab.bench.servers import Fronted, Server
 OURS: Final = "podtls: Nginx + gunicorn"
 NAIVE: Final = "naive: deepcopy + make_patch"
 FLOOR: Final = "floor: Go net/http"
-NAIVE_REACH: Final = 1 / 6
-FLOOR_REACH: Final = 3.0
+NAIVE_TARGET: Final = 1 / 6
+FLOOR_TARGET: Final = 3.0
 _REQUESTS: Final = {OURS: 300, NAIVE: 60, FLOOR: 300}  # of a round; about as long each
 _WARM_UP: Final = 20
 _HEADERS: Final = {"Content-Type": "application/json", "Accept": "application/json, */*"}
@@ -36,19 +36,19 @@ _HEADERS: Final = {"Content-Type": "application/json", "Accept": "application/js
 def measure(options: Options) -> list[Row]:
     """The admission rows. Raises BenchError, MissingError (no Nginx)."""
     with TemporaryDirectory(prefix="podtls-bench-") as temporary, ExitStack() as stack:
-        options.say("starting the servers")
+        options.log("starting the servers")
         subjects = start(stack, Path(temporary), options)
         for server in subjects.values():
             _round(server, _WARM_UP)  # Not counted: workers may still be importing.
         measured = figures.interleave(
             {name: partial(_round, server, _REQUESTS[name]) for name, server in subjects.items()},
             rounds=options.rounds,
-            on_round=lambda number: options.say(f"round {number + 1} of {options.rounds}"),
+            on_round=lambda number: options.log(f"round {number + 1} of {options.rounds}"),
         )
     ours = figures.own("admission", OURS, "us CPU", measured[OURS])
-    rows = [ours, figures.peer(ours, NAIVE, measured[NAIVE], at_most=NAIVE_REACH, words="at most 1/6 (0.17 x)")]
+    rows = [ours, figures.peer(ours, NAIVE, measured[NAIVE], at_most=NAIVE_TARGET, words="at most 1/6 (0.17 x)")]
     if FLOOR in measured:
-        rows.append(figures.peer(ours, FLOOR, measured[FLOOR], at_most=FLOOR_REACH, words="at most 3 x"))
+        rows.append(figures.peer(ours, FLOOR, measured[FLOOR], at_most=FLOOR_TARGET, words="at most 3 x"))
     return rows
 
 
@@ -63,7 +63,7 @@ def start(stack: ExitStack, directory: Path, options: Options) -> dict[str, Serv
     try:
         binary = servers.build_floor(folders[FLOOR])
     except MissingError as error:
-        options.say(f"{error}: the floor is left out")
+        options.log(f"{error}: the floor is left out")
         return subjects
     file = folders[FLOOR] / "patch.json"
     file.write_text(json.dumps(patch, separators=(",", ":")))

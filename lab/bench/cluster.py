@@ -64,7 +64,7 @@ class Memory:
 
 def measure(options: Options) -> list[Row]:
     """The rows of 500 pods on each side. Raises BenchError, MissingError (no kube-apiserver, no Nginx)."""
-    options.say("starting kube-apiserver, etcd, the CA and the webhook")
+    options.log("starting kube-apiserver, etcd, the CA and the webhook")
     try:
         with running_control_plane() as cluster, running_podtls(cluster) as podtls:
             return compare(podtls, PODS, options)
@@ -88,11 +88,11 @@ def compare(podtls: Podtls, pods: int, options: Options) -> list[Row]:
         figures.interleave(
             {name: partial(_batch, clients, side, sizes[name], webhook) for name, side in sides.items()},
             rounds=options.rounds,
-            on_round=lambda number: options.say(f"batch {number + 1} of {options.rounds}"),
+            on_round=lambda number: options.log(f"batch {number + 1} of {options.rounds}"),
         )
     stored = {name: podtls.cluster.get("pods", "-n", side.namespace)["items"] for name, side in sides.items()}
     check(stored, podtls.records("webhook"), pods)
-    options.say(f"each of {pods} stored pods names one record of its own; the others name none")
+    options.log(f"each of {pods} stored pods names one record of its own; the others name none")
     return rows(sides[WITH], sides[WITHOUT], memory(cpu.tree(webhook)))
 
 

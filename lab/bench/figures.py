@@ -1,4 +1,4 @@
-"""The arithmetic of a comparison: interleaved rounds, medians, ratios, reaches. Starts nothing and prints nothing."""
+"""The arithmetic of a comparison: interleaved rounds, medians, ratios, targets. Starts nothing and prints nothing."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ class Options:
     """How often all subjects take their turn, and where progress is told."""
 
     rounds: int
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what was measured, how often our figure is this one, and what we want to reach."""
+    """One line of the table: what was measured, how often our figure is this one, and what our target is."""
 
     measurement: str
     subject: str
     unit: str
     series: Series
     ratio: float | None = None  # our figure over this one; None on our own lines
-    reach: str = ""  # in words; empty where nothing is promised
+    target: str = ""  # in words; empty where nothing is promised
     held: bool | None = None  # None where nothing is promised
 
 
@@ -72,7 +72,7 @@ def own_below(row: Row, limit: float) -> Row:
         row.subject,
         row.unit,
         row.series,
-        reach=f"at most {limit:,g} {row.unit}",
+        target=f"at most {limit:,g} {row.unit}",
         held=row.series.median <= limit,
     )
 
@@ -81,4 +81,4 @@ def peer(ours: Row, subject: str, series: Series, *, at_most: float | None = Non
     """A line that ours is compared with; `at_most` is what our figure may be as a multiple of this one."""
     times = ratio(ours.series, series)
     held = None if at_most is None else times <= at_most
-    return Row(ours.measurement, subject, ours.unit, series, ratio=times, reach=words, held=held)
+    return Row(ours.measurement, subject, ours.unit, series, ratio=times, target=words, held=held)

@@ -25,8 +25,8 @@ from lab.bench.standin import ACCOUNT
 ISSUE: Final = "podtls: ca.authority.leaf"
 SHARE: Final = "openssl speed: sign + verify"
 WHOLE: Final = "podtls: Nginx + gunicorn"
-SHARE_REACH: Final = 3.0
-WHOLE_REACH_US: Final = 1800.0
+SHARE_TARGET: Final = 3.0
+WHOLE_TARGET_US: Final = 1800.0
 _LEAVES: Final = 500  # of a round
 _ENROLLMENTS: Final = 40  # of a round
 
@@ -36,7 +36,7 @@ def measure(options: Options) -> list[Row]:
     with TemporaryDirectory(prefix="podtls-bench-") as temporary:
         directory = Path(temporary)
         rows = _signing(directory / "authority", options)
-        options.say("starting the CA")
+        options.log("starting the CA")
         with authority.serving(directory, admission.injected_pod(directory)) as ca:
             numbers = count()
             _enrollments(ca, numbers)  # The first ones connect to the API server and warm both processes up.
@@ -46,7 +46,7 @@ def measure(options: Options) -> list[Row]:
                 on_round=partial(_told, options, "enrollment"),
             )
     whole = figures.own("enrollment at the CA", WHOLE, "us CPU", measured[WHOLE])
-    return [*rows, figures.own_below(whole, WHOLE_REACH_US)]
+    return [*rows, figures.own_below(whole, WHOLE_TARGET_US)]
 
 
 def _signing(directory: Path, options: Options) -> list[Row]:
@@ -55,14 +55,14 @@ def _signing(directory: Path, options: Options) -> list[Row]:
     try:
         openssl.sign_and_verify_us()
     except MissingError as error:
-        options.say(f"{error}: OpenSSL's share is left out")
+        options.log(f"{error}: OpenSSL's share is left out")
         del subjects[SHARE]
     told = partial(_told, options, "signing")
     measured = figures.interleave(subjects, rounds=options.rounds, on_round=told)
     ours = figures.own("issuance", ISSUE, "us CPU", measured[ISSUE])
     if SHARE not in measured:
         return [ours]
-    return [ours, figures.peer(ours, SHARE, measured[SHARE], at_most=SHARE_REACH, words="at most 3 x")]
+    return [ours, figures.peer(ours, SHARE, measured[SHARE], at_most=SHARE_TARGET, words="at most 3 x")]
 
 
 def leaf_signer(directory: Path) -> Callable[[], object]:
@@ -102,4 +102,4 @@ def _enrollments(ca: RunningCA, numbers: Iterator[int]) -> float:
 
 
 def _told(options: Options, what: str, number: int) -> None:
-    options.say(f"{what}, round {number + 1} of {options.rounds}")
+    options.log(f"{what}, round {number + 1} of {options.rounds}")

@@ -20,7 +20,7 @@ _PROGRAMS = {"nginx": ("-v",), "openssl": ("version",), "go": ("version",)}
 
 def table(rows: Sequence[Row]) -> Table:
     """One line a row; the ratio is our figure over that of the line."""
-    titles = ("measurement", "subject", "median", "min to max", "podtls is", "reach", "held")
+    titles = ("measurement", "subject", "median", "min to max", "podtls is", "target", "held")
     result = Table(*titles, caption="medians over the rounds; ratios are medians of the rounds' own ratios")
     for number in (2, 3, 4):
         result.columns[number].justify = "right"
@@ -72,7 +72,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.series.median:,.0f} {row.unit}",
         f"{low:,.0f} to {high:,.0f}",
         times,
-        row.reach,
+        row.target,
         held,
     )
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 def test_every_pod_is_created_on_both_sides_and_names_one_record(podtls: Podtls) -> None:
     said: list[str] = []
 
-    rows = cluster.compare(podtls, 12, Options(rounds=3, say=said.append))
+    rows = cluster.compare(podtls, 12, Options(rounds=3, log=said.append))
 
     assert said[-1] == "each of 12 stored pods names one record of its own; the others name none"
     batches = {row.subject: row.series.values for row in rows if row.measurement == "a batch"}

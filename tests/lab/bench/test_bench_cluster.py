@@ -1,4 +1,4 @@
-"""`python -m bench cluster` where no cluster is needed: batches, quantiles, the pod, the proof, the rows."""
+"""`python -m lab.bench cluster` where no cluster is needed: batches, quantiles, the pod, the proof, the rows."""
 
 from typing import Any
 

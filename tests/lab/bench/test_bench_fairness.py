@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     with ExitStack() as stack:
-        yield admission.start(stack, tmp_path_factory.mktemp("servers"), Options(rounds=1, say=print))
+        yield admission.start(stack, tmp_path_factory.mktemp("servers"), Options(rounds=1, log=print))
 
 
 @pytest.fixture

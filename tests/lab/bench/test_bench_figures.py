@@ -58,12 +58,12 @@ def test_series_of_different_rounds_have_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("theirs", "held"),
     [
-        pytest.param(600.0, True, id="exactly the reach"),
+        pytest.param(600.0, True, id="exactly the target"),
         pytest.param(599.0, False, id="just over it"),
         pytest.param(6000.0, True, id="far below it"),
     ],
 )
-def test_a_reach_is_held_up_to_and_including_its_bound(theirs: float, held: bool) -> None:
+def test_a_target_is_held_up_to_and_including_its_bound(theirs: float, held: bool) -> None:
     ours = figures.own("admission", "podtls", US, Series((100.0,)))
 
     row = figures.peer(ours, "naive", Series((theirs,)), at_most=1 / 6, words="at most 1/6")
@@ -71,15 +71,15 @@ def test_a_reach_is_held_up_to_and_including_its_bound(theirs: float, held: bool
     assert row.held is held
     assert row.ratio == pytest.approx(100 / theirs)
     assert row.measurement == "admission"
-    assert row.reach == "at most 1/6"
+    assert row.target == "at most 1/6"
 
 
-def test_a_peer_without_a_reach_is_only_shown() -> None:
+def test_a_peer_without_a_target_is_only_shown() -> None:
     ours = figures.own("enrollment", "podtls", "ms", Series((90.0,)))
 
     row = figures.peer(ours, "curl", Series((45.0,)))
 
-    assert (row.ratio, row.held, row.reach) == (2.0, None, "")
+    assert (row.ratio, row.held, row.target) == (2.0, None, "")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_absolute_limit_is_held_against_the_median(median: float, held: bool)
     row = figures.own_below(ours, 150)
 
     assert row.held is held
-    assert row.reach == "at most 150 ms"
+    assert row.target == "at most 150 ms"
     assert row.series == ours.series
 
 

@@ -1,4 +1,4 @@
-"""What `python -m bench` prints."""
+"""What `python -m lab.bench` prints."""
 
 import json
 
@@ -15,7 +15,7 @@ FLOOR = figures.peer(OURS, "floor", Series((100.0, 125.0, 112.5)), at_most=3, wo
 NAMES = ("ours", "naive", "floor")
 
 
-def test_the_table_says_median_range_ratio_and_whether_the_reach_is_held() -> None:
+def test_the_table_says_median_range_ratio_and_whether_the_target_is_held() -> None:
     console = Console(width=120)
 
     with console.capture() as captured:
