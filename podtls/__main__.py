@@ -12,9 +12,10 @@ import click
 
 from audit.errors import AuditError
 from contract.names import EXIT_CONFIGURATION, VERSION
+from documents.errors import DocumentError
 from podtls.errors import CommandError, MissingPartError
 
-_ROOMS: Final = ("contract", "audit", "injector", "serving", "webhook", "ca", "podtls")
+_ROOMS: Final = ("contract", "audit", "documents", "injector", "serving", "webhook", "ca", "podtls")
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 # name -> module:attribute, and its line in `podtls --help`.
@@ -84,14 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return EXIT_CONFIGURATION
-    except (click.ClickException, CommandError, AuditError) as error:
+    except (click.ClickException, CommandError, AuditError, DocumentError) as error:
         return _fail(error)
     except click.Abort:
         return _INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
-def _fail(error: click.ClickException | CommandError | AuditError) -> int:
+def _fail(error: click.ClickException | CommandError | AuditError | DocumentError) -> int:
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
     click.echo(f"podtls: {' '.join(message.split())}", err=True)
     return error.exit_code if isinstance(error, CommandError) else EXIT_CONFIGURATION

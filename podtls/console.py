@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podtls.documents.writer import to_yaml
+from documents.writer import to_yaml
 
 # Wider than any line, so that nothing is cut or folded in a pipe.
 _PIPE_WIDTH: Final = 1_000_000

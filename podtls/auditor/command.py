@@ -13,10 +13,10 @@ import click
 from audit import query
 from audit.pods import pod_of
 from audit.record import AdmissionRecord, Record, encode
+from documents.writer import to_yaml
 from podtls.auditor.reconcile_command import reconcile
 from podtls.auditor.show import print_record, report_torn_line
 from podtls.console import Columns, note, print_values, printable_json
-from podtls.documents.writer import to_yaml
 from podtls.errors import InputError
 from podtls.options import RecordId, choose_logs, output_option, paths_argument, since_option, until_option
 

@@ -9,7 +9,7 @@ import orjson
 
 from audit.pods import ListedPod
 from contract.names import INJECTED, STATUS
-from podtls.documents.stream import parse_documents, read_text
+from documents.stream import parse_documents, read_text
 from podtls.errors import InputError
 from podtls.inject.workloads import DocumentWorkload, find_workloads
 from podtls.kubernetes import installation

@@ -10,8 +10,8 @@ from audit.log import TornLine
 from audit.pods import pod_of
 from audit.query import describe_relation, to_json
 from audit.record import AdmissionRecord, CertificateRecord, Record
+from documents.writer import to_yaml
 from podtls.console import make_console, note, printable
-from podtls.documents.writer import to_yaml
 
 _SIGNS: Final = {"add": ("+", "green"), "replace": ("~", "yellow"), "remove": ("-", "red")}
 _DECISIONS: Final = {"inject": "green", "issue": "green", "skip": "yellow", "deny": "red", "refuse": "red"}

@@ -9,9 +9,9 @@ from typing import Any, Final
 import click
 
 from contract.names import CAPTURES, MODES
+from documents.edits import edit_document
+from documents.stream import Document, join_documents, read_documents
 from podtls.console import note, print_diff
-from podtls.documents.edits import edit_document
-from podtls.documents.stream import Document, join_documents, read_documents
 from podtls.errors import InputError, RefusedError
 from podtls.inject.offline import OfflineAdmission, OfflineWebhook, apply_patches
 from webhook.bundle import parse_bundle

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from contract.names import INJECTED, STATUS
+from documents.edits import edit_document
+from documents.stream import Document, join_documents, read_documents
 from podtls.console import note, print_diff
-from podtls.documents.edits import edit_document
-from podtls.documents.stream import Document, join_documents, read_documents
 from podtls.inject.workloads import DocumentWorkload, find_workloads
 from webhook.managed import RESERVED_CONTAINERS, is_reserved_volume
 from webhook.ports import SYSCTL

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 MADE = shutil.ignore_patterns(
     ".*cache", ".git", ".venv", ".hypothesis", ".coverage*", "__pycache__", "build", "*.egg-info"
 )
-SHIPPED = {"audit", "ca", "contract", "injector", "manifests", "podtls", "serving", "webhook"}
+SHIPPED = {"audit", "ca", "contract", "documents", "injector", "manifests", "podtls", "serving", "webhook"}
 WAYS = "podtls: no kubeconfig: give --kubeconfig FILE, set KUBECONFIG, or write ~/.kube/config\n"
 DEPLOYMENT = """\
 # The shop's front page.

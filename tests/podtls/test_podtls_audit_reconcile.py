@@ -10,7 +10,7 @@ import yaml
 
 from audit.log import EvidenceLog
 from contract.names import INJECTED, STATUS
-from podtls.documents.writer import to_yaml
+from documents.writer import to_yaml
 from podtls.kubernetes.installation import NAMESPACE
 from tests.audit.records import TIME, admission, certificate
 from tests.podtls.cluster_world import BASE, manifests

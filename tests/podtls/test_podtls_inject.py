@@ -10,8 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from podtls.documents.stream import parse_documents
-from podtls.documents.writer import to_yaml
+from documents.stream import parse_documents
+from documents.writer import to_yaml
 from tests.podtls.conftest import Run
 from tests.webhook.world import GOLDEN, SCHEMAS, apply, patch
 from webhook.bundle import parse_bundle

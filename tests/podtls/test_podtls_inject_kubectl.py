@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podtls.documents.stream import join_documents
+from documents.stream import join_documents
 from tests.podtls.conftest import Run
 from tests.podtls.kubectl import read_by_kubectl
 from tests.webhook.world import GOLDEN

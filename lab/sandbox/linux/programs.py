@@ -10,7 +10,7 @@ from typing import Final
 
 from lab.sandbox.errors import SandboxError
 
-PACKAGES: Final = ("contract", "webhook", "injector", "serving", "ca", "audit", "podtls")
+PACKAGES: Final = ("contract", "webhook", "injector", "serving", "ca", "audit", "documents", "podtls")
 
 
 @dataclass(frozen=True, slots=True)

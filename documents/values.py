@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from podtls.documents.nodes import UNTAGGED, is_merge
-from podtls.errors import InputError
+from documents.errors import DocumentError
+from documents.nodes import UNTAGGED, is_merge
 
 # Aliases make a small text a huge tree ("billion laughs"). The largest real manifests have some 100,000 values.
 _VALUES_LIMIT: Final = 1_000_000
@@ -54,11 +54,11 @@ class Values:
         self._count = 0
 
     def of(self, node: Node, depth: int = 0) -> Any:
-        """Return the value of a node. Raises InputError naming source and line for what kubectl refuses too."""
+        """Return the value of a node. Raises DocumentError naming source and line for what kubectl refuses too."""
         self._count += 1
         if self._count > _VALUES_LIMIT or depth > DEPTH_LIMIT:
             limits = f"allowed are {_VALUES_LIMIT} values and {DEPTH_LIMIT} levels, aliases counted"
-            raise InputError(f"{self._place(node)} too large or too deep, {limits}")
+            raise DocumentError(f"{self._place(node)} too large or too deep, {limits}")
         if isinstance(node, MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, SequenceNode):
@@ -72,7 +72,7 @@ class Values:
             if is_merge(key):
                 merged |= self._merged(value, depth + 1)
             elif not isinstance(key, ScalarNode):
-                raise InputError(f"{self._place(key)} a key that is not text")
+                raise DocumentError(f"{self._place(key)} a key that is not text")
             else:
                 if key.value in own:
                     self.warnings.append(f"{self._place(key)} {duplicate_key(key.value)}")
@@ -84,7 +84,7 @@ class Values:
         # The first of several wins.
         for source in reversed(value.value) if isinstance(value, SequenceNode) else [value]:
             if not isinstance(source, MappingNode):
-                raise InputError(f"{self._place(source)} << merges mappings only")
+                raise DocumentError(f"{self._place(source)} << merges mappings only")
             merged |= self.of(source, depth)
         return merged
 
@@ -94,7 +94,7 @@ class Values:
             return text
         value = plain_value(text)
         if tag != UNTAGGED and isinstance(value, str):
-            raise InputError(f"{self._place(node)} {text!r} is not a value of the type {_TYPES[tag]}")
+            raise DocumentError(f"{self._place(node)} {text!r} is not a value of the type {_TYPES[tag]}")
         return value
 
     def _place(self, node: Node) -> str:

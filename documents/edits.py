@@ -13,11 +13,11 @@ from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from podtls.documents.comparison import is_same, pair_items
-from podtls.documents.layout import Child, Layout
-from podtls.documents.nodes import aliases, anchors, is_alias, is_flow, is_merge
-from podtls.documents.stream import Document
-from podtls.documents.writer import to_flow, to_yaml
+from documents.comparison import is_same, pair_items
+from documents.layout import Child, Layout
+from documents.nodes import aliases, anchors, is_alias, is_flow, is_merge
+from documents.stream import Document
+from documents.writer import to_flow, to_yaml
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 
-from podtls.documents.nodes import compose
-from podtls.documents.values import DEPTH_LIMIT, Values, duplicate_key
-from podtls.errors import InputError
+from documents.errors import DocumentError
+from documents.nodes import compose
+from documents.values import DEPTH_LIMIT, Values, duplicate_key
 
 # kubectl cuts a stream at the same lines.
 _MARKER: Final = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
@@ -35,7 +35,7 @@ class Document:
 
 
 def read_documents(files: Sequence[str]) -> Iterator[tuple[str, Document]]:
-    """Each document of the files of `--filename`, with the name of its file. Raises InputError."""
+    """Each document of the files of `--filename`, with the name of its file. Raises DocumentError."""
     for file in files:
         source = "stdin" if file == "-" else file
         for document in parse_documents(read_text(file, f"--filename: {file}"), source):
@@ -43,23 +43,23 @@ def read_documents(files: Sequence[str]) -> Iterator[tuple[str, Document]]:
 
 
 def read_text(file: str, source: str) -> str:
-    """Return the text of a file; `-` is stdin. Raises InputError that begins with `source`."""
+    """Return the text of a file; `-` is stdin. Raises DocumentError that begins with `source`."""
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         # kubectl on Windows writes a byte order mark.
         return content.decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{source}: {error.strerror or error}") from error
+        raise DocumentError(f"{source}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 at byte {error.start}") from error
+        raise DocumentError(f"{source}: not UTF-8 at byte {error.start}") from error
 
 
 def parse_documents(text: str, source: str) -> list[Document]:
-    """Return every document of a stream. Raises InputError naming source, line and problem."""
+    """Return every document of a stream. Raises DocumentError naming source, line and problem."""
     try:
         return [document for line, part in _parts(text) for document in _documents(part, source, line)]
     except RecursionError as error:
-        raise InputError(f"{source}: nested too deeply") from error
+        raise DocumentError(f"{source}: nested too deeply") from error
 
 
 def join_documents(texts: Iterable[str]) -> str:
@@ -141,11 +141,11 @@ def _yaml_document(part: str, source: str, line: int) -> Document:
     try:
         root = compose(part, DEPTH_LIMIT)
     except MaxDepthExceededError as error:
-        raise InputError(f"{source}: more than {DEPTH_LIMIT} levels of nesting") from error
+        raise DocumentError(f"{source}: more than {DEPTH_LIMIT} levels of nesting") from error
     except MarkedYAMLError as error:
         where = f" line {line + error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise InputError(f"{source}:{where} not YAML: {error.problem or error.context}") from error
+        raise DocumentError(f"{source}:{where} not YAML: {error.problem or error.context}") from error
     except YAMLError as error:
-        raise InputError(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
+        raise DocumentError(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
     values = Values(source, line)
     return Document(part, None if root is None else values.of(root), root, tuple(values.warnings))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from podtls.documents.values import WORDS
+from documents.values import WORDS
 
 # Text that needs no quotes, if it is not one of the words: it begins with a letter, or is a quantity such as 100m.
 _PLAIN_TEXT: Final = re.compile(

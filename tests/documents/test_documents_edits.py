@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podtls.documents.comparison import is_same
-from podtls.documents.edits import edit_document
-from podtls.documents.stream import parse_documents
-from podtls.documents.writer import to_yaml
+from documents.comparison import is_same
+from documents.edits import edit_document
+from documents.stream import parse_documents
+from documents.writer import to_yaml
 
 
 def _edit(text: str, change: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ruamel.yaml.nodes import MappingNode, Node
 
-from podtls.documents.nodes import indentation, is_block, is_block_text, is_flow, last_leaf
+from documents.nodes import indentation, is_block, is_block_text, is_flow, last_leaf
 
 _COMMENT: Final = re.compile(r"[ \t]*(?:#[^\r\n]*)?")
 _BEFORE_CONTENT: Final = re.compile(r"(?:\s|#.*|[&!]\S*)*")

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podtls.documents.stream import join_documents, parse_documents
-from podtls.documents.writer import to_yaml
-from podtls.errors import InputError
+from documents.errors import DocumentError
+from documents.stream import join_documents, parse_documents
+from documents.writer import to_yaml
 from tests.podtls.kubectl import read_by_kubectl
 
 # What YAML 1.1, YAML 1.2 and kubectl's Go parser do not agree on.
@@ -197,7 +197,7 @@ def test_any_json_value_survives(value: Any, offset: int) -> None:
     ],
 )
 def test_what_is_no_document_is_refused_with_place_and_reason(text: str, reason: str) -> None:
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(DocumentError) as refusal:
         parse_documents(text, "f")
 
     assert reason in str(refusal.value)

@@ -1,1 +1,0 @@
-"""YAML and JSON as kubectl reads them, changed without touching what stays. Knows nothing of pods."""
