@@ -34,9 +34,9 @@ EDGE_ERRORS: Final = (
     EdgeError(413, "podtls: the body is larger than the {limit} bytes that are allowed"),
     EdgeError(414, "podtls: the request line is larger than the 8192 bytes that are allowed"),
     EdgeError(429, "podtls: too many requests from this address; ask again later", retry=True),
-    EdgeError(500, "podtls: the front could not serve this request; its log says why"),
+    EdgeError(500, "podtls: the edge proxy could not serve this request; its log says why"),
     EdgeError(501, "podtls: this transfer encoding is not implemented"),
-    EdgeError(502, "podtls: the application behind the front does not answer; ask again", retry=True, elsewhere=True),
+    EdgeError(502, "podtls: the application does not answer; ask again", retry=True, elsewhere=True),
     EdgeError(503, "podtls: the application is not ready; ask again", retry=True, elsewhere=True),
     EdgeError(504, "podtls: the application did not answer in time; ask again", retry=True, elsewhere=True),
 )

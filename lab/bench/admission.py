@@ -21,7 +21,7 @@ from lab.bench import cpu, figures, naive, review, servers
 from lab.bench.client import Connection, connected
 from lab.bench.errors import BenchError, MissingError
 from lab.bench.figures import Options, Row
-from lab.bench.servers import Fronted, Server
+from lab.bench.servers import ProxiedApp, Server
 
 OURS: Final = "podtls: Nginx + gunicorn"
 NAIVE: Final = "naive: deepcopy + make_patch"
@@ -120,8 +120,8 @@ def _ours(folder: Path) -> Iterator[Server]:
         ENV_LOG: str(folder / "evidence.jsonl"),
         ENV_REPLICA: "podtls-webhook-0",
     }
-    webhook = Fronted("webhook", "webhook.gunicorn_conf", "webhook.app:from_env()", environment)
-    with servers.fronted(webhook, folder, identity=identity, name=servers.NAME) as server:
+    webhook = ProxiedApp("webhook", "webhook.gunicorn_conf", "webhook.app:from_env()", environment)
+    with servers.running_proxied(webhook, folder, identity=identity, name=servers.NAME) as server:
         yield server
 
 
@@ -131,8 +131,8 @@ def _naive(folder: Path, patch: list[dict[str, Any]]) -> Iterator[Server]:
     added = folder / "additions.json"
     added.write_text(json.dumps(naive.additions(pod, jsonpatch.apply_patch(pod, patch))))
     environment = {naive.ENV_ADDITIONS: str(added)}
-    what = Fronted("webhook", "webhook.gunicorn_conf", "lab.bench.naive:from_env()", environment)
-    with servers.fronted(what, folder, identity=servers.own_identity(), name=servers.NAME) as server:
+    what = ProxiedApp("webhook", "webhook.gunicorn_conf", "lab.bench.naive:from_env()", environment)
+    with servers.running_proxied(what, folder, identity=servers.own_identity(), name=servers.NAME) as server:
         yield server
 
 

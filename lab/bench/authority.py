@@ -30,7 +30,7 @@ from injector import generation
 from lab.bench import servers
 from lab.bench.client import Connection
 from lab.bench.errors import BenchError
-from lab.bench.servers import Fronted, Server
+from lab.bench.servers import ProxiedApp, Server
 from lab.bench.standin import StandIn, running_standin
 
 # The CA may sign names below `svc` and below the zone only, and the name in its URL must resolve on this machine.
@@ -60,8 +60,8 @@ def serving(directory: Path, injected: dict[str, Any]) -> Iterator[RunningCA]:
         environment = _environment(directory) | {"KUBECONFIG": str(standin.kubeconfig)}
         _run("bootstrap", environment=environment)
         identity = generation.read(directory / "run")
-        ca = Fronted("ca", "ca.gunicorn_conf", "ca.api.app:from_env()", environment)
-        with servers.fronted(ca, directory, identity=identity, name=NAME) as server:
+        ca = ProxiedApp("ca", "ca.gunicorn_conf", "ca.api.app:from_env()", environment)
+        with servers.running_proxied(ca, directory, identity=identity, name=NAME) as server:
             yield RunningCA(server, directory / "authority" / "issuing", standin)
 
 

@@ -1,4 +1,4 @@
-"""The servers that are compared, each with the processes whose CPU counts: fronted gunicorns, and the Go floor."""
+"""The servers that are compared, each with the processes whose CPU counts: proxied gunicorns, and the Go floor."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Fronted:
+class ProxiedApp:
     """An app of ours, or one like it: gunicorn on a unix socket, Nginx with TLS in front."""
 
     kind: str  # of contract.EDGES
@@ -44,7 +44,7 @@ class Fronted:
 
 
 @contextmanager
-def fronted(what: Fronted, directory: Path, *, identity: Generation, name: str) -> Iterator[Server]:
+def running_proxied(what: ProxiedApp, directory: Path, *, identity: Generation, name: str) -> Iterator[Server]:
     """Gunicorn and Nginx for as long as the block lasts; `directory` exists. Raises BenchError, MissingError."""
     run, socket = directory / "run", directory / "app.sock"
     run.mkdir(exist_ok=True)

@@ -44,7 +44,7 @@ from injector.edge.settings import EdgeSettings
 from injector.enroll import certificate, est
 from injector.generation import Generation
 from lab.cluster.cluster import Cluster
-from lab.cluster.door import LOOPBACK, SECONDS, Door, give_address, pod_token
+from lab.cluster.endpoint import LOOPBACK, SECONDS, LoopbackEndpoint, give_address, pod_token
 from lab.cluster.installation import (
     CONFIGURATION,
     CONFIGURATIONS,
@@ -90,9 +90,9 @@ class Podtls:
         workload = find(self.objects, "StatefulSet", WEBHOOK_NAME)
         return str(workload["spec"]["template"]["spec"]["initContainers"][0]["image"])
 
-    def door(self, name: str) -> Door:
-        """The door of `ca` or `webhook`."""
-        return Door(SERVICES[name], self.ports[name], self.bundle)
+    def endpoint(self, name: str) -> LoopbackEndpoint:
+        """The HTTPS endpoint of `ca` or `webhook`."""
+        return LoopbackEndpoint(SERVICES[name], self.ports[name], self.bundle)
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """The evidence of `ca` or `webhook`."""
@@ -162,7 +162,7 @@ class Podtls:
         token = pod_token(self.cluster, NAMESPACE, "podtls-webhook-0", account=WEBHOOK_NAME)
         key = certificate.make_key()
         chain = est.enroll(
-            self.door("ca"), certificate.make_request(key), token=token, deadline=time.monotonic() + SECONDS
+            self.endpoint("ca"), certificate.make_request(key), token=token, deadline=time.monotonic() + SECONDS
         )
         run, places = self.folder / "webhook/run", self._places(self.folder / "webhook")
         edge = EdgeSettings.of_kind("webhook", {**places, ENV_EDGE_PORT: str(self.ports["webhook"])})
@@ -197,7 +197,7 @@ class Podtls:
         }
 
     def _serve(self, name: str, variables: Mapping[str, str], **more: Path) -> None:
-        """Gunicorn and Nginx, until the door answers."""
+        """Gunicorn and Nginx, until the endpoint answers."""
         # By itself gunicorn would take a folder in /dev/shm, which nobody removes after a `kill -9`.
         counters = self.folder / name / "metrics"
         counters.mkdir(exist_ok=True)
@@ -205,7 +205,7 @@ class Podtls:
         app = self._start(name, command, variables, PROMETHEUS_MULTIPROC_DIR=counters, **more)
         wait_until(f"{name} listens", Path(variables[ENV_SOCKET]).exists, watched=[app])
         edge = self._start(f"{name}-edge", _edge_proxy(self.folder / name / "run"), {})
-        wait_until(f"{name} is ready", self.door(name).is_ready, watched=[app, edge])
+        wait_until(f"{name} is ready", self.endpoint(name).is_ready, watched=[app, edge])
 
     def _start(self, name: str, argv: Sequence[str], variables: Mapping[str, str], **more: Path) -> Process:
         settings = {"PYTHONPATH": ROOT, **variables, **more}

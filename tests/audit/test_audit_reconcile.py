@@ -88,7 +88,7 @@ def test_what_became_of_a_record(
 
 
 def test_review_that_was_asked_twice_has_a_surplus_record_that_says_so() -> None:
-    """The front's Retry-After, or a cut connection: the same body comes again, and has a record of its own."""
+    """The edge proxy's Retry-After, or a cut connection: the same body comes again, and has a record of its own."""
     found = reconcile_records([admission(), admission(id=OTHER)], [listed(record=OTHER)], [])
 
     assert found.findings == ()

@@ -125,7 +125,7 @@ def test_generation_that_cannot_be_read_is_not_ready(run: Path) -> None:
         bootstrap.check_serving_certificate(run, NOW)
 
 
-def test_command_bootstraps_with_the_fronts_configuration(
+def test_command_bootstraps_with_the_edge_proxys_configuration(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = command.main(["bootstrap"])

@@ -13,7 +13,7 @@ import pytest
 from contract.names import INJECT, MODE, PATH_NAMES, STATUS
 from injector.enroll.https import HTTPRequest
 from lab.cluster.cluster import Cluster, kubectl_environment
-from lab.cluster.door import give_address, pod_token
+from lab.cluster.endpoint import give_address, pod_token
 from lab.cluster.installation import account_kubeconfig, render
 from lab.cluster.launch import running_control_plane
 from lab.cluster.podtls_local import Podtls
@@ -159,7 +159,7 @@ def test_status_of_an_enrolled_pod_has_the_names_that_the_real_ca_decides(podtls
     give_address(cluster, namespace, "web")
     token = pod_token(cluster, namespace, "web")
 
-    names = json.loads(podtls.door("ca")(HTTPRequest("GET", PATH_NAMES, token=token)).body)
+    names = json.loads(podtls.endpoint("ca")(HTTPRequest("GET", PATH_NAMES, token=token)).body)
     found = status(cluster, "-n", namespace)
 
     (told,) = found["enrolled"]

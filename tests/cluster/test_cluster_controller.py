@@ -20,7 +20,7 @@ from ca.kubeconfig import load_configuration
 from contract.identity import TrustDomain
 from contract.names import CONTROLLER_NAME, ENV_TRUST_BUNDLE, INJECT, ISSUING_SECRET, ROOT_SECRET
 from injector.enroll import certificate, est
-from lab.cluster.door import SECONDS, give_address, pod_token
+from lab.cluster.endpoint import SECONDS, give_address, pod_token
 from lab.cluster.installation import CONFIGURATION, CONFIGURATIONS, MANIFESTS, NAMESPACE, account_kubeconfig
 from lab.cluster.launch import running_control_plane
 from lab.cluster.podtls_local import Podtls, prepared
@@ -215,7 +215,7 @@ def enrolled_names(podtls: Podtls) -> list[str]:
     give_address(podtls.cluster, NAMESPACE, "podtls-webhook-0")
     token = pod_token(podtls.cluster, NAMESPACE, "podtls-webhook-0", account="podtls-webhook")
     request = certificate.make_request(certificate.make_key())
-    leaf, *_ = est.enroll(podtls.door("ca"), request, token=token, deadline=time.monotonic() + SECONDS)
+    leaf, *_ = est.enroll(podtls.endpoint("ca"), request, token=token, deadline=time.monotonic() + SECONDS)
     alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return alternative.get_values_for_type(x509.DNSName)
 

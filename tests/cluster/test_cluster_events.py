@@ -9,7 +9,7 @@ import pytest
 from ca.api.events import REASON
 from injector.enroll import certificate, est
 from injector.errors import RefusedError
-from lab.cluster.door import give_address, pod_token
+from lab.cluster.endpoint import give_address, pod_token
 from lab.cluster.podtls_local import Podtls
 from lab.cluster.processes import wait_until
 from tests.cluster.api import create, pod
@@ -32,7 +32,7 @@ def refused(podtls: Podtls, namespace: str) -> str:
     request = certificate.make_request(certificate.make_key())
     token = pod_token(podtls.cluster, namespace, "web")
     with pytest.raises(RefusedError, match="is not injected"):
-        est.enroll(podtls.door("ca"), request, token=token, deadline=time.monotonic() + 20)
+        est.enroll(podtls.endpoint("ca"), request, token=token, deadline=time.monotonic() + 20)
     records = [each for each in podtls.records("ca") if each["namespace"] == namespace]
     return str(records[-1]["reason"])
 

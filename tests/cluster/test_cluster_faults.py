@@ -22,7 +22,7 @@ from injector.enroll.certificate import Chain
 from injector.enroll.https import HTTPRequest, HTTPResponse
 from injector.enroll.retry import persist
 from injector.errors import UnavailableError
-from lab.cluster.door import Door, give_address, pod_token
+from lab.cluster.endpoint import LoopbackEndpoint, give_address, pod_token
 from lab.cluster.errors import KubectlError
 from lab.cluster.podtls_local import Podtls
 from lab.cluster.processes import children, wait_until
@@ -183,7 +183,7 @@ def test_killed_nginx_of_the_webhook_fails_what_is_in_flight_and_controllers_try
 class Enrollments:
     """Pods that enroll again and again, each with its own token, as podtls-init does."""
 
-    door: Door
+    endpoint: LoopbackEndpoint
     tokens: list[str]
     done: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -206,7 +206,7 @@ class Enrollments:
     def _exchange(self, request: HTTPRequest, *, deadline: float) -> HTTPResponse:
         """Fails as injector.enroll.https.Https does, which would look the CA's name up in this machine's DNS."""
         try:
-            return self.door(request, deadline=deadline)
+            return self.endpoint(request, deadline=deadline)
         except (OSError, http.client.HTTPException) as error:
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
 
@@ -232,7 +232,7 @@ def tokens(podtls: Podtls, drill: str) -> list[str]:
 def test_killed_program_of_the_ca_fails_no_enrollment(
     podtls: Podtls, tokens: list[str], kill: Callable[[Podtls], object]
 ) -> None:
-    enrollments = Enrollments(podtls.door("ca"), tokens)
+    enrollments = Enrollments(podtls.endpoint("ca"), tokens)
 
     with ThreadPoolExecutor(len(tokens)) as pool:
         running = [pool.submit(enrollments.run, token) for token in tokens]

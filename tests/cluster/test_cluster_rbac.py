@@ -27,7 +27,7 @@ from contract.names import (
 from injector.enroll import certificate, est
 from injector.errors import RefusedError, UnavailableError
 from lab.cluster.cluster import Cluster
-from lab.cluster.door import give_address, pod_token
+from lab.cluster.endpoint import give_address, pod_token
 from lab.cluster.errors import KubectlError
 from lab.cluster.installation import NAMESPACE, account_kubeconfig, find, render
 from lab.cluster.launch import running_control_plane
@@ -156,7 +156,7 @@ def events(cluster: Cluster, namespace: str) -> list[Object]:
 
 def enroll(podtls: Podtls, token: str) -> certificate.Chain:
     request = certificate.make_request(certificate.make_key())
-    return est.enroll(podtls.door("ca"), request, token=token, deadline=time.monotonic() + 20)
+    return est.enroll(podtls.endpoint("ca"), request, token=token, deadline=time.monotonic() + 20)
 
 
 # --- the controller, in a cluster of its own where nothing runs -------------------------------------------------------

@@ -44,15 +44,15 @@ def foreign() -> Authority:
 
 
 @pytest.fixture(scope="session")
-def door_authority() -> Authority:
+def tls_authority() -> Authority:
     """Who vouches for `localhost`, which the constraints of the pods' CA exclude."""
-    return Authority.create("door root", constrained=False)
+    return Authority.create("TLS root", constrained=False)
 
 
 @pytest.fixture(scope="session")
-def door(door_authority: Authority) -> Leaf:
+def tls_leaf(tls_authority: Authority) -> Leaf:
     """The EST server's own certificate."""
-    return door_authority.leaf(dns=("localhost",))
+    return tls_authority.leaf(dns=("localhost",))
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ def workshop() -> Iterator[Path]:
 
 
 @pytest.fixture
-def est(authority: Authority, door: Leaf, tmp_path: Path) -> Iterator[EstServer]:
-    with serve(authority, door, tmp_path) as server:
+def est(authority: Authority, tls_leaf: Leaf, tmp_path: Path) -> Iterator[EstServer]:
+    with serve(authority, tls_leaf, tmp_path) as server:
         yield server
 
 
 @pytest.fixture
-def environ(est: EstServer, authority: Authority, door_authority: Authority, workshop: Path) -> dict[str, str]:
+def environ(est: EstServer, authority: Authority, tls_authority: Authority, workshop: Path) -> dict[str, str]:
     """The environment of an injected pod's containers."""
     token = workshop / "token"
     token.write_text("header.payload.signature\n")
@@ -83,7 +83,7 @@ def environ(est: EstServer, authority: Authority, door_authority: Authority, wor
     own(run)
     return {
         ENV_CA_URL: est.url,
-        ENV_TRUST_BUNDLE: (authority.bundle + door_authority.bundle).decode(),
+        ENV_TRUST_BUNDLE: (authority.bundle + tls_authority.bundle).decode(),
         ENV_TRUST_DOMAIN: "cluster.local",
         ENV_NAMESPACE: "shop",
         ENV_SERVICE_ACCOUNT: "checkout",

@@ -165,9 +165,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serve(authority: Authority, door: Leaf, directory: Path) -> Iterator[EstServer]:
-    """Run an EST server on loopback; `door` is its own certificate."""
-    context = server_context(door, directory)
+def serve(authority: Authority, tls_leaf: Leaf, directory: Path) -> Iterator[EstServer]:
+    """Run an EST server on loopback; `tls_leaf` is its own certificate."""
+    context = server_context(tls_leaf, directory)
     with _Server(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.est = EstServer(authority, url=f"https://localhost:{server.server_address[1]}")

@@ -27,8 +27,8 @@ def cases() -> dict[str, str]:
             stream_module=Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
         ),
         "no-ports": _render(trust_domain="prod.example-1.org"),
-        "front-webhook": _edge("webhook", client_ca),
-        "front-ca": _edge("ca", {}),
+        "edge-webhook": _edge("webhook", client_ca),
+        "edge-ca": _edge("ca", {}),
     }
 
 

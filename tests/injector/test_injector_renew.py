@@ -105,9 +105,9 @@ def test_a_root_that_was_replaced_renews_at_the_first_look(
     bundle = tmp_path / "bundle.crt"
     bundle.write_text(environ[ENV_TRUST_BUNDLE])
     run("init", **{ENV_TRUST_BUNDLE: "", ENV_TRUST_BUNDLE_FILE: str(bundle)})
-    door_authority = environ[ENV_TRUST_BUNDLE].encode().removeprefix(est.authority.bundle)
+    tls_authority = environ[ENV_TRUST_BUNDLE].encode().removeprefix(est.authority.bundle)
     est.authority = foreign
-    bundle.write_bytes(foreign.bundle + door_authority)
+    bundle.write_bytes(foreign.bundle + tls_authority)
 
     code, _, err = run("renew")
 

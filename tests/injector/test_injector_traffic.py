@@ -29,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Pod:
-    """An Nginx before an app, and what is needed to knock at its door."""
+    """An Nginx before an app, and what a client needs to reach it."""
 
     app: App
     port: int

@@ -1,4 +1,4 @@
-"""How a pod without a kubelet reaches our doors: its address and token from the API server, HTTPS over loopback."""
+"""How a pod without a kubelet reaches our servers: address and token from the API server, HTTPS over loopback."""
 
 import http.client
 import json
@@ -18,8 +18,8 @@ SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """An HTTPS door of ours on loopback, called by its cluster name; an injector.enroll.https.Exchange."""
+class LoopbackEndpoint:
+    """A server of ours on loopback, called by its cluster name; an injector.enroll.https.HTTPSExchange."""
 
     name: str
     port: int
@@ -48,7 +48,7 @@ class Door:
 
 
 def give_address(cluster: Cluster, namespace: str, pod: str, address: str = LOOPBACK) -> None:
-    """Say of a pod what its kubelet would say: the address that its requests come from."""
+    """Report a pod's address as its kubelet would: the address that its requests come from."""
     exists = ["pod", pod, "--namespace", namespace, "--ignore-not-found"]
     wait_until(f"pod {namespace}/{pod} is there", lambda: bool(cluster.kubectl("get", *exists)))
     status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})

@@ -1,4 +1,4 @@
-"""The CA's door with real tokens: kube-apiserver makes them, reviews them, and shows the pods they are bound to."""
+"""The CA API with real tokens: kube-apiserver makes them, reviews them, and shows the pods they are bound to."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from cryptography import x509
 from contract.names import AUDIENCE
 from injector.enroll import certificate, est
 from injector.errors import RefusedError, TokenRefusedError, UnavailableError
-from lab.cluster.door import give_address, pod_token
+from lab.cluster.endpoint import give_address, pod_token
 from lab.cluster.podtls_local import Podtls
 from tests.cluster.api import create, pod
 from tests.cluster.conftest import Namespaces
@@ -29,7 +29,7 @@ def namespace(podtls: Podtls, enrolled: Namespaces) -> str:
 
 def enroll(podtls: Podtls, token: str) -> certificate.Chain:
     request = certificate.make_request(certificate.make_key())
-    return est.enroll(podtls.door("ca"), request, token=token, deadline=time.monotonic() + 20)
+    return est.enroll(podtls.endpoint("ca"), request, token=token, deadline=time.monotonic() + 20)
 
 
 def sans(leaf: x509.Certificate) -> tuple[list[str], list[str]]:
@@ -61,7 +61,7 @@ def test_names_follow_the_services_that_choose_the_pod(podtls: Podtls, namespace
 
     podtls.cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
     added = sans(enroll(podtls, token)[0])[0]
-    asked = est.fetch_names(podtls.door("ca"), token=token, deadline=time.monotonic() + 20)
+    asked = est.fetch_names(podtls.endpoint("ca"), token=token, deadline=time.monotonic() + 20)
     podtls.cluster.kubectl("delete", "service", "shop", "-n", namespace)
     after = sans(enroll(podtls, token)[0])[0]
 
@@ -153,7 +153,7 @@ def test_request_from_an_address_that_is_not_the_pods_waits_for_the_api_server(p
         enroll(podtls, pod_token(podtls.cluster, namespace, "web"))
 
 
-def test_certificate_of_the_webhook_came_from_this_door(podtls: Podtls) -> None:
+def test_certificate_of_the_webhook_came_from_this_ca(podtls: Podtls) -> None:
     (evidence,) = [each for each in podtls.records("ca") if each["pod"] == "podtls-webhook-0"]
 
     assert evidence["spiffeId"] == "spiffe://cluster.local/ns/podtls-system/sa/podtls-webhook"
