@@ -37,7 +37,7 @@ demo: $(STAMP) ## label a namespace and watch two pods speak mTLS, no cluster ne
 
 test: $(STAMP) ## unit and integration tests (real gunicorn, Nginx, TLS, DNS), with branch coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not cluster and not node" $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile -m "not cluster and not node" $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=0
 
