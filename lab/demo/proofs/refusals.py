@@ -22,6 +22,7 @@ from lab.sandbox.linux.network import GATEWAY
 
 _DIAL_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
+_OWN_LOG_SECONDS: Final = 3.0
 # A capture may begin or end in the middle of somebody else's connection; then nothing is proven and it is made again.
 _CAPTURES: Final = 5
 _DIAL: Final = """\
@@ -107,13 +108,28 @@ def plain_http_works(setup: ProofSetup) -> Iterator[Proof]:
             break
     status, _, rest = received.partition("\r\n")
     body = rest.partition("\r\n\r\n")[2].strip()
-    own_log = setup.world.log(setup.client.namespace, setup.client.pod, setup.client.container)
     yield Proof(
         f"{setup.client.pod} asks {setup.client.url} in plain HTTP and gets the answer",
         status.startswith("HTTP/1."),
-        (f"answer: {status or 'none'}", f"body: {_first_line(body)}", f"its own log says: {_last_line(own_log)}"),
+        (
+            f"answer: {status or 'none'}",
+            f"body: {_first_line(body)}",
+            f"its own log says: {_last_line(_new_log(setup))}",
+        ),
     )
     yield _wire_proof(setup, report)
+
+
+def _new_log(setup: ProofSetup) -> str:
+    """The client app's log once it has a new line: an older one may be of a time when the server was not ready yet."""
+
+    def read() -> str:
+        return setup.world.log(setup.client.namespace, setup.client.pod, setup.client.container)
+
+    before, deadline = read(), time.monotonic() + min(setup.patience, _OWN_LOG_SECONDS)
+    while (log := read()) == before and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return log
 
 
 def refusals(setup: ProofSetup) -> Iterator[Proof]:

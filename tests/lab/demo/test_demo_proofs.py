@@ -137,7 +137,7 @@ def test_server_that_answers_nobody_fails_the_control(play: Play) -> None:
 
 
 def test_plain_http_with_tls_only_on_the_wire_holds(play: Play) -> None:
-    setup, world = play()
+    setup, world = play(patience=0)
     world.answers, world.reports = {"payments.shop": ANSWER}, [TLS_ONLY]
 
     reply, wire = refusals.plain_http_works(setup)
@@ -170,14 +170,14 @@ def test_plain_http_with_tls_only_on_the_wire_holds(play: Play) -> None:
     ],
 )
 def test_wire_and_answer_are_judged_apart(play: Play, answer: str, report: Report, verdicts: list[bool]) -> None:
-    setup, world = play()
+    setup, world = play(patience=0)
     world.answers, world.reports = {"payments.shop": answer}, [report]
 
     assert _verdicts(refusals.plain_http_works(setup)) == verdicts
 
 
 def test_capture_that_missed_something_is_made_again(play: Play) -> None:
-    setup, world = play()
+    setup, world = play(patience=0)
     world.answers = {"payments.shop": ANSWER}
     world.reports = [Report(TLS_ONLY.streams, unknown=1, lost=0), TLS_ONLY]
 
@@ -185,7 +185,7 @@ def test_capture_that_missed_something_is_made_again(play: Play) -> None:
 
 
 def test_app_that_never_answers_ends_the_demo_with_its_url(play: Play) -> None:
-    setup, world = play()
+    setup, world = play(patience=0)
     world.reports = [TLS_ONLY]
 
     with pytest.raises(DemoError, match=r"checkout-1: http://payments\.shop/ gave no answer for 15 s"):
