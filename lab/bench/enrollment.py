@@ -3,6 +3,7 @@
 Both get the same token, bundle and CA, make a new P-256 key, and end with key and certificate chain in a folder.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -92,7 +93,10 @@ def _subjects(ca: RunningCA, directory: Path, options: Options) -> dict[str, Cal
 def init(ca: RunningCA, directory: Path, number: int) -> float:
     """Milliseconds of one `podtls-injector init` as pod `number`. Raises BenchError when it does not enroll."""
     run, token = _pod(ca, directory, number)
-    environment = servers.clean_environment() | {
+    environment = servers.clean_environment()
+    environment |= {
+        # The injector takes the first nginx of PATH, which may be older than what it needs.
+        "PATH": os.pathsep.join([str(Path(processes.nginx()).parent), environment["PATH"]]),
         ENV_CA_URL: _url(ca),
         ENV_TRUST_BUNDLE: ca.server.endpoint.bundle.read_text(),
         ENV_TRUST_DOMAIN: authority.TRUST_DOMAIN,
