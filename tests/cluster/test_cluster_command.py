@@ -98,7 +98,7 @@ def test_check_before_and_right_after_kubectl_apply_and_when_somebody_altered_th
     assert [level for what, level in applied.items() if what.endswith("roles and bindings are as shipped")] == ["ok"]
     assert found["entry mtls-port.podtls.io: failurePolicy is Ignore, shipped is Fail"] == "problem"
     assert (
-        found["kube-system: is labelled, but never enrolled: the system's and our own namespaces are excluded"]
+        found["kube-system: is labelled, but never enrolled: the system's namespaces and podtls's own are excluded"]
         == "warning"
     )
 
