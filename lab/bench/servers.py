@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trustme
 
-from contract.names import BUNDLE_FILE, CURRENT, ENV_SOCKET, NGINX_FILE
+from contract.names import BUNDLE_FILE, CURRENT, ENV_SOCKET
 from injector import generation
 from injector.edge.render import render_edge
 from injector.edge.settings import EdgeSettings
@@ -18,6 +18,7 @@ from injector.generation import Generation
 from lab.bench import processes
 from lab.bench.client import Endpoint
 from lab.bench.errors import BenchError
+from lab.nginx import build_edge_command
 
 NAME = "localhost"
 _LISTEN = ("127.0.0.1",)
@@ -71,7 +72,11 @@ def running_proxied(what: ProxiedApp, directory: Path, *, identity: Generation, 
         start = partial(_start, stack, environment=environment)
         command = processes.gunicorn(what.configuration, what.app)
         app = start(command, log=directory / "gunicorn.log", ready=socket.exists)
-        server = start(_nginx(run), log=directory / "nginx.log", ready=partial(processes.accepts, port))
+        server = start(
+            build_edge_command(Path(processes.nginx()), run),
+            log=directory / "nginx.log",
+            ready=partial(processes.accepts, port),
+        )
         yield Server(Endpoint(port, name, bundle), (app, server))
 
 
@@ -140,13 +145,6 @@ def _start(
     process = stack.enter_context(processes.started(arguments, environment=environment, log=log))
     processes.wait_until(ready, process, log)
     return process.pid
-
-
-def _nginx(run: Path) -> list[str]:
-    configuration = run / CURRENT / NGINX_FILE
-    # As root Nginx would give its workers to `nobody`, who may not enter our folders.
-    settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-    return [processes.nginx(), "-e", "stderr", "-p", str(run), "-c", str(configuration), "-g", settings]
 
 
 def _has_line(log: Path) -> bool:

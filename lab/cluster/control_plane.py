@@ -74,11 +74,12 @@ class ControlPlane:
 
 def on_loopback() -> Place:
     """A place on this machine, without root."""
-    etcd, peer, server = _free_ports(3)
+    etcd, peer, server = find_free_ports(3)
     return Place("127.0.0.1", etcd, peer, server, client_port=server)
 
 
-def _free_ports(count: int) -> list[int]:
+def find_free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listened on a moment ago, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

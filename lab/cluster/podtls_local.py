@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ from contract.names import (
     CA_NAME,
     CA_SERVICE,
     CONTROLLER_NAME,
-    CURRENT,
     ENV_AUTHORITY,
     ENV_EDGE_PORT,
     ENV_LISTEN,
@@ -34,7 +32,6 @@ from contract.names import (
     ENV_SOCKET,
     ENV_TRUST_BUNDLE_FILE,
     ISSUING_SECRET,
-    NGINX_FILE,
     WEBHOOK_NAME,
     WEBHOOK_SERVICE,
 )
@@ -44,6 +41,7 @@ from injector.edge.settings import EdgeSettings
 from injector.enroll import certificate, est
 from injector.generation import Generation
 from lab.cluster.cluster import Cluster
+from lab.cluster.control_plane import find_free_ports
 from lab.cluster.endpoint import LOOPBACK, SECONDS, LoopbackEndpoint, give_address, pod_token
 from lab.cluster.installation import (
     CONFIGURATION,
@@ -58,7 +56,7 @@ from lab.cluster.installation import (
     render,
 )
 from lab.cluster.processes import Process, is_running, kill_with_children, start, wait_until
-from lab.nginx import find_nginx
+from lab.nginx import build_edge_command, find_nginx
 
 ROOT = Path(__file__).parents[2]
 APPS = {"ca": "ca.api.app", "webhook": "webhook.app"}
@@ -231,7 +229,7 @@ def running_podtls(cluster: Cluster) -> Iterator[Podtls]:
 
 def prepared(cluster: Cluster) -> Podtls:
     """Podtls's objects in the cluster, and none of its programs running."""
-    ports = {"webhook": _free_port(), "ca": _free_port()}
+    ports = dict(zip(("webhook", "ca"), find_free_ports(2), strict=True))
     objects = on_local_ports(render(), ports["webhook"])
     folder = cluster.run.folder / "podtls"
     folder.mkdir(mode=0o700)
@@ -240,13 +238,9 @@ def prepared(cluster: Cluster) -> Podtls:
 
 
 def _edge_proxy(run: Path) -> list[str]:
-    configuration = run / CURRENT / NGINX_FILE
-    # As root Nginx would give its workers to `nobody`, who may not enter our folders.
-    settings = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-    command = [str(find_nginx().program), "-e", "stderr", "-p", str(run), "-c", str(configuration), "-g", settings]
     # Nginx overwrites its environment by its title, so that a sweep would not know it: it ends with its parent instead.
     assert shutil.which("setpriv"), "util-linux's setpriv is missing"
-    return ["setpriv", "--pdeathsig", "TERM", *command]
+    return ["setpriv", "--pdeathsig", "TERM", *build_edge_command(find_nginx().program, run)]
 
 
 def _has_ended(process: Process) -> bool:
@@ -260,10 +254,3 @@ def _write(path: Path, content: bytes) -> None:
     fresh.write_bytes(content)
     fresh.chmod(0o600)
     fresh.rename(path)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
