@@ -1,6 +1,6 @@
 """From a PKCS #10 request to a public key whose possession is proven. Nothing else of the request is believed.
 
-Limits come first: no signature is verified before size, key type, curve and exponent have been checked.
+Limits come first: no signature is verified before the size and the key have been checked.
 """
 
 import itertools
@@ -11,21 +11,28 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from ca.api.keys import check_key
 from ca.authority.authority import PublicKey
 from ca.errors import CSRError, TooLargeError
 
 # A request with a 4096-bit RSA key and a hundred names stays below half of this.
 DER_LIMIT: Final = 16 * 1024
 
-_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
-_RSA_BITS: Final = range(3072, 4096 + 1)
-# A huge exponent makes each verification slow, a small one has a history (FIPS 186-5 section A.1.1 has this bound).
-_RSA_EXPONENTS: Final = range(65537, 2**32, 2)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _IGNORED_LIMIT: Final = 100
 _IGNORED_LENGTH: Final = 253
+# All that the library raises for extensions that it does not expect, as mutated requests show: it reads all of them at
+# once, and a TLS feature without a name is a KeyError, a directory name that is a bit string is a TypeError.
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _KINDS: Final[dict[type, str]] = {
     x509.DNSName: "DNS",
     x509.UniformResourceIdentifier: "URI",
@@ -48,34 +55,36 @@ def parse_proven_key(der: bytes) -> ProvenKey:
         raise TooLargeError(f"certificate request of {len(der)} bytes: allowed are {DER_LIMIT}")
     try:
         request = x509.load_der_x509_csr(der)
-        key = _check_key(request.public_key())
-        ignored = tuple(_read_ignored_names(request))
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        key = check_key(request.public_key(), _encode_key_as_sent(request))
+    except x509.InvalidVersion as error:
+        raise CSRError(f"certificate request: version field {error.parsed_version}: the only one is 0") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CSRError(f"certificate request: not DER that can be read: {error}") from error
+    ignored = tuple(_read_ignored_names(request))
     _require_proof(request)
     return ProvenKey(key, ignored)
 
 
-def _check_key(key: object) -> PublicKey:
-    match key:
-        case ec.EllipticCurvePublicKey():
-            if not isinstance(key.curve, _CURVES):
-                raise CSRError(f"key on curve {key.curve.name}: allowed are P-256 and P-384")
-            return key
-        case rsa.RSAPublicKey():
-            _check_rsa_key(key)
-            return key
-        case ed25519.Ed25519PublicKey():
-            return key
-    raise CSRError(f"{type(key).__name__}: allowed are P-256, P-384, Ed25519 and RSA")
+def _encode_key_as_sent(request: x509.CertificateSigningRequest) -> bytes:
+    """The SubjectPublicKeyInfo in its very octets: the library shows the key, but not how it was written.
+
+    The request was parsed as DER before, so each length is right: version, subject, key, attributes.
+    """
+    start, _ = _measure_element(request.tbs_certrequest_bytes)
+    rest = request.tbs_certrequest_bytes[start:]
+    for _part in ("version", "subject"):
+        _, end = _measure_element(rest)
+        rest = rest[end:]
+    _, end = _measure_element(rest)
+    return rest[:end]
 
 
-def _check_rsa_key(key: rsa.RSAPublicKey) -> None:
-    if key.key_size not in _RSA_BITS:
-        raise CSRError(f"RSA key of {key.key_size} bits: allowed are {_RSA_BITS[0]} to {_RSA_BITS[-1]}")
-    exponent = key.public_numbers().e
-    if exponent not in _RSA_EXPONENTS:
-        raise CSRError("RSA exponent: allowed are odd ones from 65537 to 2^32")
+def _measure_element(der: bytes) -> tuple[int, int]:
+    """Where the content of the first DER element starts, and where the element ends (X.690 section 8.1.3)."""
+    if not der[1] & 0x80:
+        return 2, 2 + der[1]
+    start = 2 + (der[1] & 0x7F)
+    return start, start + int.from_bytes(der[2:start])
 
 
 def _read_ignored_names(request: x509.CertificateSigningRequest) -> Iterator[str]:
@@ -83,6 +92,10 @@ def _read_ignored_names(request: x509.CertificateSigningRequest) -> Iterator[str
         asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return
+    except KeyError as error:
+        raise CSRError(f"certificate request: its extensions cannot be read: undefined value {error}") from error
+    except _UNREADABLE as error:
+        raise CSRError(f"certificate request: its extensions cannot be read: {error}") from error
     for name in itertools.islice(asked, _IGNORED_LIMIT):
         # These strings go into the log: bounded, and no control character reaches an auditor's terminal.
         text = str(name.value)[:_IGNORED_LENGTH]

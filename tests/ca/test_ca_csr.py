@@ -6,15 +6,31 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pyasn1.codec.der import decoder, encoder
-from pyasn1_alt_modules import rfc2986
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from ca.api.csr import DER_LIMIT, parse_proven_key
 from ca.errors import CSRError, TooLargeError
+from tests.ca.certificate_requests import replace_key, request_with_extension, sign_tampered
 from tests.ca.world import Key, request_der
 
 WEAK_RSA = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it must be refused
+MUTATED = ec.generate_private_key(ec.SECP256R1())
+TLS_FEATURE = "1.3.6.1.5.5.7.1.24"
+# One value of each extension that our parser knows; a mutation of it is what the parser is asked to survive.
+EXTENSIONS = {
+    TLS_FEATURE: "3003020105",
+    "2.5.29.14": "0403616263",
+    "2.5.29.15": "03020780",
+    "2.5.29.17": "301a8203612e62a413301131 0f300d06035504030c066469726563".replace(" ", ""),
+    "2.5.29.19": "30060101ff020103",
+    "2.5.29.30": "3007a00530038201 61".replace(" ", ""),
+    "2.5.29.31": "3013301 1a00ba0098607687474703a2f2f6181020640".replace(" ", ""),
+    "2.5.29.35": "30058003616263",
+    "2.5.29.36": "3006800101810102",
+    "2.5.29.37": "300a06082b06010505070301",
+}
 WEAK_DSA = dsa.generate_private_key(1024)  # noqa: S505 - it must be refused
 
 
@@ -52,7 +68,7 @@ def test_weak_or_odd_key_is_refused(key: Key, reason: str) -> None:
 def test_rsa_16384_is_refused_before_its_signature_is_looked_at() -> None:
     # The modulus is no product of primes and the signature is garbage: who verified it would say so.
     huge = rsa.RSAPublicNumbers(65537, (1 << 16383) | 1).public_key()
-    der = _swap_key(request_der(rsa.generate_private_key(65537, 2048)), huge)
+    der = replace_key(request_der(rsa.generate_private_key(65537, 2048)), huge)
 
     with pytest.raises(CSRError, match="RSA key of 16384 bits"):
         parse_proven_key(der)
@@ -74,7 +90,7 @@ def test_key_of_another_kind_is_refused(key: ed448.Ed448PrivateKey | dsa.DSAPriv
 
 
 def test_request_with_foreign_key_signature_is_refused(key: ec.EllipticCurvePrivateKey) -> None:
-    der = _swap_key(request_der(ec.generate_private_key(ec.SECP256R1())), key.public_key())
+    der = replace_key(request_der(ec.generate_private_key(ec.SECP256R1())), key.public_key())
 
     with pytest.raises(CSRError, match="not made with the private key of its public key"):
         parse_proven_key(der)
@@ -151,10 +167,61 @@ def test_asked_names_cannot_flood_or_forge_the_log(key: ec.EllipticCurvePrivateK
     assert all(name.isprintable() for name in proven.ignored_names)
 
 
-def _swap_key(der: bytes, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
-    """The same request with another public key: what an attacker sends who does not hold that key."""
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    request, _ = decoder.decode(der, asn1Spec=rfc2986.CertificationRequest())
-    swapped, _ = decoder.decode(spki, asn1Spec=request["certificationRequestInfo"]["subjectPKInfo"].clone())
-    request["certificationRequestInfo"]["subjectPKInfo"] = swapped
-    return bytes(encoder.encode(request))
+@pytest.mark.parametrize("version", [1, 2, 5, 127])
+def test_request_of_another_version_is_refused(version: int) -> None:
+    # RFC 2986 section 4.1: version 1, which is written as 0, is the only one.
+    with pytest.raises(CSRError, match=f"version field {version}: the only one is 0"):
+        parse_proven_key(sign_tampered(MUTATED, version=version))
+
+
+@pytest.mark.parametrize("number", [0, 6, 16, 99, 127])
+def test_tls_feature_that_nobody_defines_is_refused(number: int) -> None:
+    der = request_with_extension(MUTATED, TLS_FEATURE, bytes([0x30, 3, 2, 1, number]))
+
+    with pytest.raises(CSRError, match=f"its extensions cannot be read: undefined value {number}"):
+        parse_proven_key(der)
+
+
+def test_directory_name_with_a_bit_string_is_refused() -> None:
+    # A SAN with one directory name, whose CN is a BIT STRING.
+    name = bytes.fromhex("3012a410300e310c300a060355040303030078 79".replace(" ", ""))
+
+    with pytest.raises(CSRError, match=r"its extensions cannot be read: .*BitString"):
+        parse_proven_key(request_with_extension(MUTATED, "2.5.29.17", name))
+
+
+def test_attribute_that_we_do_not_use_is_not_read() -> None:
+    # A challenge password that is neither a string nor DER of any kind that has a meaning.
+    assert parse_proven_key(sign_tampered(MUTATED, attribute=b"\x1f\x81\x01\x00")).key == MUTATED.public_key()
+
+
+@given(
+    oid=st.sampled_from(sorted(EXTENSIONS)),
+    changes=st.lists(st.tuples(st.integers(0, 63), st.integers(0, 255)), min_size=1, max_size=4),
+)
+@settings(max_examples=400, deadline=None)
+@example(oid=TLS_FEATURE, changes=[(4, 99)])
+def test_mutated_extension_is_accepted_or_refused_with_a_reason(oid: str, changes: list[tuple[int, int]]) -> None:
+    value = bytearray.fromhex(EXTENSIONS[oid])
+    for place, octet in changes:
+        value[place % len(value)] = octet
+
+    _require_verdict(request_with_extension(MUTATED, oid, bytes(value)))
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), min_size=1, max_size=3))
+@settings(max_examples=400, deadline=None)
+def test_mutated_request_is_accepted_or_refused_with_a_reason(changes: list[tuple[int, int]]) -> None:
+    der = bytearray(request_der(MUTATED, names=[x509.DNSName("a.svc")], common_name="a"))
+    for place, octet in changes:
+        der[place % len(der)] = octet
+
+    _require_verdict(bytes(der))
+
+
+def _require_verdict(der: bytes) -> None:
+    """Return when the request is accepted or refused as a CSRError; whatever else is raised is the finding."""
+    try:
+        assert parse_proven_key(der).key == MUTATED.public_key()
+    except CSRError as refusal:
+        assert str(refusal)  # noqa: PT017 - both outcomes are right, a third one is not
