@@ -87,8 +87,11 @@ ENV_LISTEN: Final = "PODTLS_LISTEN"  # addresses of the TLS ports, comma between
 # --- The CA API, as pods ask it -------------------------------------------------------------------------------------
 AUDIENCE: Final = "podtls-ca"
 TOKEN_SECONDS: Final = 600
-PATH_ENROLL: Final = "/.well-known/est/simpleenroll"
-PATH_CACERTS: Final = "/.well-known/est/cacerts"
+PATH_EST: Final = "/.well-known/est/"  # Every operation of EST (RFC 7030 section 3.2.2).
+PATH_ENROLL: Final = f"{PATH_EST}simpleenroll"
+PATH_REENROLL: Final = f"{PATH_EST}simplereenroll"
+PATH_CACERTS: Final = f"{PATH_EST}cacerts"
+PATH_CSRATTRS: Final = f"{PATH_EST}csrattrs"
 PATH_NAMES: Final = "/.well-known/podtls/names"  # GET -> {"dns": [...], "uri": "spiffe://..."}
 TYPE_PEM_CHAIN: Final = "application/pem-certificate-chain"
 

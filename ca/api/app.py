@@ -26,7 +26,16 @@ from ca.authority.leaf import issue
 from ca.errors import CAError, Caller, RefusedError, UnauthenticatedError, UnavailableError
 from ca.metrics import Metrics
 from ca.settings import Settings
-from contract.names import CA_BODY_LIMIT, HEADER_SOURCE, PATH_CACERTS, PATH_ENROLL, PATH_NAMES
+from contract.names import (
+    CA_BODY_LIMIT,
+    HEADER_SOURCE,
+    PATH_CACERTS,
+    PATH_CSRATTRS,
+    PATH_ENROLL,
+    PATH_EST,
+    PATH_NAMES,
+    PATH_REENROLL,
+)
 from serving.logs import configure_logging, log_fields
 from serving.routes import add_metrics_route, add_probe_routes, handle_http_errors
 
@@ -34,6 +43,7 @@ Clock = Callable[[], datetime]
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _REASON_LENGTH: Final = 400
+_ENROLLING: Final = frozenset({PATH_ENROLL, PATH_REENROLL})
 _logger = logging.getLogger(__name__)
 
 
@@ -76,7 +86,7 @@ def create_app(
     log: Log,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Flask:
-    """The CA API: EST's simpleenroll and cacerts, the names endpoint, /healthz, /readyz, /metrics.
+    """The CA API: EST's enrollment, csrattrs and cacerts, the names endpoint, /healthz, /readyz, /metrics.
 
     `authority` returns the one that signs now.
     """
@@ -86,6 +96,8 @@ def create_app(
     def begin_occasion() -> evidence.Occasion:
         return evidence.Occasion(clock(), settings.replica, _read_source())
 
+    # RFC 7030 section 4.2.2: a renewal differs in what its subject must be, and we ignore subjects.
+    @app.post(PATH_REENROLL)
     @app.post(PATH_ENROLL)
     def enroll() -> Response:
         """A CSR comes in, a certificate goes out: for the pod that the token proves, with the names it has now."""
@@ -113,6 +125,13 @@ def create_app(
         issuer = authority()
         encoded = est.encode_certificates((*issuer.bundle, *issuer.chain))
         return Response(encoded.body, headers=encoded.headers)
+
+    @app.get(PATH_CSRATTRS)
+    def csrattrs() -> Response:
+        """We ask for no attribute (RFC 7030 section 4.5.2)."""
+        response = Response(status=204)
+        response.headers.remove("Content-Type")
+        return response
 
     def check_ready() -> None:
         """An enrollment could be answered: authority and serving certificate are valid, the log is writable."""
@@ -147,7 +166,7 @@ def _handle_errors(
     @app.errorhandler(CAError)
     @app.errorhandler(AuditError)
     def respond_to(error: CAError | AuditError) -> Response:
-        if not (isinstance(error, RefusedError) and http.path == PATH_ENROLL):
+        if not (isinstance(error, RefusedError) and http.path in _ENROLLING):
             return _respond_error(error)
         occasion = begin_occasion()
         try:
@@ -159,7 +178,13 @@ def _handle_errors(
         response.call_on_close(partial(events.report_refusal, writer, error, occasion.time))
         return response
 
-    handle_http_errors(app, lambda status, message: Response(f"{message}\n", status, content_type=_TEXT))
+    handle_http_errors(app, _respond_http_error)
+
+
+def _respond_http_error(status: int, message: str) -> Response:
+    # RFC 7030 section 4.5.2: BouncyCastle takes a 404 of an EST operation for "not here" when it has no content.
+    is_foreign_operation = status == 404 and f"{http.path}/".startswith(PATH_EST)
+    return Response("" if is_foreign_operation else f"{message}\n", status, content_type=_TEXT)
 
 
 def _read_claim() -> Claim:

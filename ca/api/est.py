@@ -1,6 +1,6 @@
 """EST on the wire (RFC 7030, corrected by RFC 8951): what requests and responses look like.
 
-Values in, values out: no Flask, no signing. simplereenroll, csrattrs and Basic authentication would join here.
+Values in, values out: no Flask, no signing. Basic authentication would join here.
 """
 
 import base64
@@ -55,7 +55,8 @@ def encode_enrollment(accept: str, leaf: x509.Certificate, chain: Sequence[x509.
 
 def encode_certificates(certificates: Sequence[x509.Certificate]) -> ESTResponse:
     """Certificates in a signed-data without signature (RFC 7030 sections 4.1.3 and 4.2.3)."""
-    body = base64.encodebytes(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
+    # In one line: RFC 8951 section 3.1 wants no line breaks, and strongSwan cannot read them.
+    body = base64.b64encode(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
     # HTTP knows no such header, but RFC 7030 asks for it and its clients look for it (RFC 8951 section 3).
     return ESTResponse(body, {"Content-Type": _CERTS_ONLY, "Content-Transfer-Encoding": "base64"})
 

@@ -22,8 +22,10 @@ from contract.names import (
     CA_BODY_LIMIT,
     HEADER_SOURCE,
     LIFETIME,
+    PATH_REENROLL,
     TYPE_PEM_CHAIN,
 )
+from tests.ca.certificate_requests import request_with_extension, sign_tampered
 from tests.ca.enrollments import enroll, read_records
 from tests.ca.world import (
     ADDRESS,
@@ -182,6 +184,51 @@ def test_bad_request_of_an_attested_pod_is_told_why(
     assert reason in answer.text
     assert answer.content_type == "text/plain; charset=utf-8"
     assert read_records(log) == []
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        pytest.param(lambda key: sign_tampered(key, version=1), id="version"),
+        pytest.param(lambda key: request_with_extension(key, "1.3.6.1.5.5.7.1.24", b"\x30\x03\x02\x01\x63"), id="TLS"),
+    ],
+)
+def test_request_that_the_parser_does_not_expect_is_400_without_a_certificate(
+    der: Callable[[Key], bytes], client: FlaskClient, headers: dict[str, str], key: Key, log: EvidenceLog
+) -> None:
+    answer = enroll(client, headers, body_of(der(key)))
+
+    assert answer.status_code == 400
+    assert answer.text.startswith("podtls: certificate request: ")
+    assert read_records(log) == []
+
+
+def test_reenrolling_with_a_token_is_enrolling(
+    client: FlaskClient, headers: dict[str, str], body: bytes, key: Key, log: EvidenceLog
+) -> None:
+    answer = client.post(PATH_REENROLL, headers=headers, data=body)
+
+    (record,) = read_records(log)
+    assert answer.status_code == 200
+    assert leaf_of(answer).public_key() == key.public_key()
+    assert record.serial == f"{leaf_of(answer).serial_number:x}"
+
+
+def test_reenrolling_without_a_token_is_challenged(client: FlaskClient, body: bytes) -> None:
+    answer = client.post(PATH_REENROLL, headers={"Content-Type": "application/pkcs10"}, data=body)
+
+    assert (answer.status_code, answer.headers["WWW-Authenticate"], answer.data) == (401, "Bearer", b"")
+
+
+def test_refused_reenrollment_is_recorded_and_told_why(
+    client: FlaskClient, headers: dict[str, str], body: bytes, cluster: FakeCluster, log: EvidenceLog
+) -> None:
+    cluster.pods["shop", "payments-1"] = pod_object(metadata__uid="new")
+
+    answer = client.post(PATH_REENROLL, headers=headers, data=body)
+
+    (record,) = read_records(log)
+    assert (answer.status_code, record.decision, answer.text) == (403, "refuse", f"podtls: {record.reason}\n")
 
 
 def test_request_signed_by_another_key_is_refused(

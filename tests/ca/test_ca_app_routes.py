@@ -16,8 +16,10 @@ from ca.settings import Settings
 from contract.names import (
     HEADER_SOURCE,
     PATH_CACERTS,
+    PATH_CSRATTRS,
     PATH_ENROLL,
     PATH_NAMES,
+    PATH_REENROLL,
 )
 from tests.ca.enrollments import enroll, read_records
 from tests.ca.world import (
@@ -84,7 +86,8 @@ def test_cacerts_in_another_form_is_not_acceptable(client: FlaskClient) -> None:
     ("method", "path", "status", "allow"),
     [
         pytest.param("GET", PATH_ENROLL, 405, "POST", id="method"),
-        pytest.param("GET", "/.well-known/est/csrattrs", 404, "", id="comes later"),
+        pytest.param("GET", PATH_REENROLL, 405, "POST", id="method of reenroll"),
+        pytest.param("GET", "/.well-known/podtls/nothing", 404, "", id="a path that is not EST's"),
     ],
 )
 def test_what_is_not_there_is_said_in_plain_text(
@@ -96,6 +99,37 @@ def test_what_is_not_there_is_said_in_plain_text(
     assert answer.content_type == "text/plain; charset=utf-8"
     assert answer.text.startswith("podtls: ")
     assert allow in answer.headers.get("Allow", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/serverkeygen", "/fullcmc", "/shop/simpleenroll", "/shop/csrattrs", "/cacerts/"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_est_operation_that_we_do_not_have_is_404_without_a_body(path: str, method: str, client: FlaskClient) -> None:
+    answer = client.open(f"/.well-known/est{path}", method=method)
+
+    assert (answer.status_code, answer.data) == (404, b"")
+
+
+def test_path_that_only_begins_like_est_is_said_in_plain_text(client: FlaskClient) -> None:
+    answer = client.get("/.well-known/establish")
+
+    assert answer.status_code == 404
+    assert answer.text.startswith("podtls: ")
+
+
+def test_csrattrs_says_that_no_attribute_is_asked_for(client: FlaskClient) -> None:
+    answer = client.get(PATH_CSRATTRS)
+
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert "Content-Type" not in answer.headers
+
+
+def test_cacerts_is_one_line_of_base64(client: FlaskClient) -> None:
+    answer = client.get(PATH_CACERTS)
+
+    assert answer.data
+    assert not set(answer.data) & set(b"\r\n ")
 
 
 def test_replica_with_key_and_log_is_ready(client: FlaskClient) -> None:

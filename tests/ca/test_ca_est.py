@@ -78,6 +78,14 @@ def test_pkcs7_carries_the_leaf_alone_in_base64(authority: Authority) -> None:
     assert pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.body)) == [authority.bundle[0]]
 
 
+def test_base64_is_one_line_however_much_it_is(authority: Authority) -> None:
+    # RFC 8951 section 3.1 wants it without line breaks, and strongSwan reads nothing else.
+    answer = est.encode_certificates([*authority.bundle, *authority.chain])
+
+    assert len(answer.body) > 76
+    assert not set(answer.body) & set(b"\r\n ")
+
+
 def test_pem_chain_is_leaf_first(authority: Authority) -> None:
     answer = est.encode_enrollment(PEM_CHAIN, authority.bundle[0], authority.chain)
 

@@ -14,7 +14,7 @@ import pytest
 
 from audit.log import read
 from audit.record import CertificateRecord
-from contract.names import PATH_ENROLL
+from contract.names import PATH_CACERTS, PATH_CSRATTRS, PATH_ENROLL, PATH_EST
 from lab.nginx import Nginx
 from tests.injector.authority import Authority
 from tests.injector.processes import eventually
@@ -57,6 +57,19 @@ def ask(parts: Installation, headers: dict[str, str], sent: bytes = b"") -> tupl
         connection.request("POST", PATH_ENROLL, sent, headers)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def get(parts: Installation, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPSConnection("127.0.0.1", parts.ca.port, timeout=20)
+    with connected(parts) as connection.sock:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def test_est_client_meets_no_text_where_the_ca_says_that_there_is_nothing(lasting: Installation) -> None:
+    assert [get(lasting, path)[::2] for path in (PATH_CSRATTRS, f"{PATH_EST}serverkeygen")] == [(204, b""), (404, b"")]
+    assert b"\n" not in get(lasting, PATH_CACERTS)[2]
 
 
 def decisions(parts: Installation) -> list[str]:
