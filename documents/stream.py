@@ -17,6 +17,7 @@ from documents.errors import DocumentError
 from documents.nodes import compose
 from documents.values import DEPTH_LIMIT, Values, duplicate_key
 
+_LONE_CR: Final = re.compile(r"\r(?!\n)")
 # kubectl cuts a stream at the same lines.
 _MARKER: Final = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 _NOTHING: Final = re.compile(r"(?:[ \t]*(?:[#%].*)?\r?\n)*")
@@ -138,6 +139,10 @@ def _blank_end(text: str, at: int) -> int:
 
 
 def _yaml_document(part: str, source: str, line: int) -> Document:
+    # YAML takes CR alone for the end of a line. Nothing writes that today, and every edit counts lines by LF.
+    if lone := _LONE_CR.search(part):
+        ended = line + part.count("\n", 0, lone.start()) + 1
+        raise DocumentError(f"{source}: line {ended}: ends with CR alone, expected LF or CR LF")
     try:
         root = compose(part, DEPTH_LIMIT)
     except MaxDepthExceededError as error:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,61 @@ def test_example_keeps_all_its_lines_there_and_back(file: Path, run: Run, option
     }
 
 
+_LIST = """\
+apiVersion: v1
+kind: List
+items:
+  # first
+  - apiVersion: v1
+    kind: Pod
+    metadata: {name: a} # braces
+    spec:
+      containers:
+        - name: a   # spaced
+          image: "x"
+          ports: [{containerPort: 80}]
+  # second
+  - kind: ConfigMap
+    apiVersion: v1
+    metadata:
+      name: c   # kept
+  # third
+  - apiVersion: v1
+    kind: Pod
+    metadata:
+        generateName: 'b-'
+    spec: # of the third
+      containers:
+      - {name: b, image: "y"}
+"""
+
+
+def test_items_of_a_list_keep_all_their_lines_there_and_back(run: Run, options: list[str], tmp_path: Path) -> None:
+    injected = tmp_path / "injected.yaml"
+
+    outcome = run("inject", "-f", "-", *options, text=_LIST)
+    injected.write_text(outcome.out)
+    back = run("uninject", "-f", injected).out
+
+    assert outcome.out.count("name: podtls-nginx") == 2
+    # Braces that get a label or an annotation stay braces, on the same line.
+    assert _lines_that_go(_LIST, outcome.out) == ["    metadata: {name: a} # braces"]
+    assert [line for line in outcome.out.splitlines() if "#" in line and "podtls" not in line] == [
+        line for line in _LIST.splitlines() if "#" in line and "braces" not in line
+    ]
+    assert back == _LIST
+
+
+def test_lines_that_end_with_cr_alone_are_refused(run: Run, options: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_bytes(_LIST.replace("\n", "\r").encode())
+
+    outcome = run("inject", "-f", file, *options)
+
+    assert (outcome.code, outcome.out) == (64, "")
+    assert outcome.err == f"podtls: {file}: line 1: ends with CR alone, expected LF or CR LF\n"
+
+
 def test_workloads_in_lists_of_lists_are_injected_where_they_stand(run: Run, options: list[str]) -> None:
     items = [_one(_workload("apps/v1", "Deployment")), {"apiVersion": "v1", "kind": "Secret"}]
     pods = {"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "a"}, "spec": _one(_POD)}]}
@@ -387,3 +443,13 @@ def test_bundle_file_with_a_key_in_it_publishes_no_key(run: Run, options: list[s
     assert outcome.code == 0
     assert "PRIVATE KEY" not in outcome.out
     assert "cGxhbnRlZA" not in outcome.out
+
+
+@pytest.mark.parametrize("option", ["--trust-domain", "--zone", "--ca-url"])
+def test_default_that_the_help_shows_is_the_one_that_counts(option: str, run: Run, options: list[str]) -> None:
+    shown = re.search(rf"{option} TEXT.*?\[default:\s+(\S+)\]", run("inject", "--help").out, re.DOTALL)
+    pod = _workload("v1", "Pod")
+
+    assert shown is not None
+    given = run("inject", "-f", "-", *options, option, shown[1], text=pod)
+    assert (given.code, given.out) == (0, run("inject", "-f", "-", *options, text=pod).out)
