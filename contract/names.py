@@ -51,7 +51,7 @@ LIFETIME_MAX_SECONDS: Final = 7 * 24 * 3600
 # === Paths and variables of our containers ==========================================================================
 PREFIX: Final = "/opt/podtls"
 INJECTOR_COMMAND: Final = f"{PREFIX}/bin/podtls-injector"  # init | renew | check
-SIDECAR_COMMAND: Final = f"{PREFIX}/bin/podtls-sidecar"  # run (default) | ready
+SIDECAR_COMMAND: Final = f"{PREFIX}/bin/podtls-sidecar"  # run (default) | ready | drain
 RUN_DIRECTORY: Final = "/var/run/podtls"
 TOKEN_DIRECTORY: Final = "/var/run/secrets/podtls"  # noqa: S105 - a path
 TOKEN_FILE: Final = f"{TOKEN_DIRECTORY}/token"

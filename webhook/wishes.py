@@ -1,4 +1,6 @@
-"""What a user asks for in the annotations of a Pod, read once into `Wishes`. No other module reads raw annotations.
+"""What a user asks for in the annotations of a Pod, read once into `Wishes`.
+
+No other module of the webhook reads raw annotations.
 
 A value that is not exactly what is allowed raises RefusedError naming annotation, value and what is allowed. What a
 wish means for this Pod is decided elsewhere, on values.

@@ -8,7 +8,18 @@ from typing import Any, Final
 
 import click
 
-from contract.names import CAPTURES, MODES
+from contract.names import (
+    CAPTURES,
+    DEFAULT_CA_URL,
+    DEFAULT_TRUST_DOMAIN,
+    DEFAULT_ZONE,
+    ENV_CA_URL,
+    ENV_INIT_IMAGE,
+    ENV_TRUST_BUNDLE_FILE,
+    ENV_TRUST_DOMAIN,
+    ENV_ZONE,
+    MODES,
+)
 from documents.edits import edit_document
 from documents.stream import Document, join_documents, read_documents
 from podtls.console import note, print_diff
@@ -21,10 +32,10 @@ from webhook.settings import InjectionSettings, PodSettings
 
 # The webhook's settings name variables in their errors; here these are options.
 _OPTIONS: Final = {
-    "PODTLS_INIT_IMAGE": "--image",
-    "PODTLS_TRUST_DOMAIN": "--trust-domain",
-    "PODTLS_ZONE": "--zone",
-    "PODTLS_CA_URL": "--ca-url",
+    ENV_INIT_IMAGE: "--image",
+    ENV_TRUST_DOMAIN: "--trust-domain",
+    ENV_ZONE: "--zone",
+    ENV_CA_URL: "--ca-url",
 }
 
 
@@ -57,22 +68,20 @@ Examples:
     "--bundle",
     type=click.Path(path_type=Path),
     required=True,
-    envvar="PODTLS_TRUST_BUNDLE_FILE",
+    envvar=ENV_TRUST_BUNDLE_FILE,
     show_envvar=True,
     help="PEM file with the CA certificates that pods trust.",
 )
 @click.option(
     "--image",
     required=True,
-    envvar="PODTLS_INIT_IMAGE",
+    envvar=ENV_INIT_IMAGE,
     show_envvar=True,
     help="Image that is injected.",
 )
-@click.option("--trust-domain", envvar="PODTLS_TRUST_DOMAIN", help="Of the SPIFFE ids.  [default: cluster.local]")
-@click.option("--zone", envvar="PODTLS_ZONE", help="The cluster's DNS zone.  [default: cluster.local]")
-@click.option(
-    "--ca-url", envvar="PODTLS_CA_URL", help="Where pods find the CA.  [default: podtls-ca.podtls-system.svc]"
-)
+@click.option("--trust-domain", envvar=ENV_TRUST_DOMAIN, help=f"Of the SPIFFE ids.  [default: {DEFAULT_TRUST_DOMAIN}]")
+@click.option("--zone", envvar=ENV_ZONE, help=f"The cluster's DNS zone.  [default: {DEFAULT_ZONE}]")
+@click.option("--ca-url", envvar=ENV_CA_URL, help=f"Where pods find the CA.  [default: {DEFAULT_CA_URL}]")
 @click.option("--patch", "output", flag_value="patch", help="Print one JSON patch a line, for each workload.")
 @click.option("--diff", "output", flag_value="diff", help="Print a unified diff.")
 def inject(files: tuple[str, ...], *, bundle: Path, output: str | None, **options: Any) -> None:
